@@ -1,0 +1,1 @@
+"""The infrastructure of Addendum: one noun a file, each a Pulumi component."""
