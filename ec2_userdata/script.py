@@ -78,10 +78,15 @@ class Log:
 
     def copy(self, pipe: IO[bytes], *, is_error: bool) -> None:
         """Read a pipe to its end, keeping what fits."""
-        while chunk := os.read(pipe.fileno(), 65536):
-            with self._lock:
-                if is_error:
-                    self.error_tail = (self.error_tail + chunk)[-TAIL_BYTES:]
+        with pipe:
+            while chunk := os.read(pipe.fileno(), 65536):
+                self._keep(chunk, is_error=is_error)
+
+    def _keep(self, chunk: bytes, *, is_error: bool) -> None:
+        with self._lock:
+            if is_error:
+                self.error_tail = (self.error_tail + chunk)[-TAIL_BYTES:]
+            if not self._file.closed:  # or a process that escaped still prints
                 self._file.write(chunk[: self._room])
                 self._room = max(0, self._room - len(chunk))
 

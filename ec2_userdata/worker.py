@@ -211,11 +211,12 @@ class Worker:
     def _handle(self, message: Message) -> None:
         if self._stop.ordered:
             self._queue.show_again(message, after=0)
-        elif self._queue.is_held(message):
-            LOG.info("the queue sent a message twice; it is in work")
-        else:
-            with self._queue.holding(message):
+            return
+        with self._queue.holding(message) as mine:
+            if mine:
                 self._claim_and_work(message)
+            else:
+                LOG.info("the queue sent message %s twice; it is in work", message.id)
 
     def _claim_and_work(self, message: Message) -> None:
         try:

@@ -49,27 +49,21 @@ class WorkQueue:
         return None
 
     @contextmanager
-    def holding(self, message: Message) -> Iterator[None]:
-        """Keep a message invisible until the block ends or the message is settled."""
-        with self._lock:
-            self._held[message.id] = message.receipt
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._held.pop(message.id, None)
+    def holding(self, message: Message) -> Iterator[bool]:
+        """Keep a message invisible until the block ends or the message is settled.
 
-    def is_held(self, message: Message) -> bool:
-        """Whether another thread works on this message: the queue has sent it twice.
-
-        Then the newer receipt is the one that counts from now on:
+        Yields False if another thread holds it: the queue has sent it twice. Then the
+        newer receipt is the one that counts from now on:
         https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_DeleteMessage.html
         """
         with self._lock:
-            if message.id not in self._held:
-                return False
+            mine = message.id not in self._held
             self._held[message.id] = message.receipt
-            return True
+        try:
+            yield mine
+        finally:
+            if mine:
+                self._release(message)
 
     def delete(self, message: Message) -> None:
         """Delete a message whose part is done."""
