@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote_plus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 PENDING = "PENDING"
 RUNNING = "RUNNING"
@@ -312,6 +312,15 @@ def parse_message(body: str) -> Upload:
     return upload
 
 
+def announcement(upload: Upload) -> str:
+    """Return the queue message that announces an upload, as S3 itself would word it."""
+    entity = {
+        "bucket": {"name": upload.bucket},
+        "object": {"key": quote(upload.key), "eTag": upload.etag, "size": upload.size},
+    }
+    return json.dumps({"Records": [{"s3": entity}]})
+
+
 # --- the table -----------------------------------------------------------------------
 
 
@@ -379,12 +388,11 @@ class JobTable:
         return [items[i] for i in wanted if i in items and items[i].expires_at > now]
 
     def _keys_to_read(self, job_ids: Mapping[str, None]) -> dict[str, Any]:
-        names = [name for name in Job.__dataclass_fields__ if name not in ("input_text", "claim")]
         return {
             "Keys": [_key(job_id) for job_id in job_ids],
             "ConsistentRead": True,
-            "ProjectionExpression": ",".join(f"#{name}" for name in names),
-            "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            "ProjectionExpression": _READ_PROJECTION,
+            "ExpressionAttributeNames": _READ_ALIASES,
         }
 
     def claim(self, upload: Upload, *, message_id: str, instance_id: str) -> Job:
@@ -495,6 +503,36 @@ class JobTable:
         if refused:
             raise Duplicate(f"job {job_id} is finished, gone, or runs under another message")
 
+    def requeue(self, job_id: str) -> None:
+        """Make a failed job PENDING with all its tries; a message has to be sent after it.
+
+        A job that is PENDING already stays so, which makes it safe to do this twice. The
+        next claim decides anew which upload counts.
+
+        :raises Duplicate: it is running, has succeeded, or is gone.
+        """
+        refused, _ = self._update(
+            job_id,
+            "SET #status=:pending, attempts=:none"
+            " REMOVE #error, finished_at, started_at, claim, message_id, input_etag",
+            "#status IN (:pending, :failed)",
+            {":pending": PENDING, ":failed": FAILED, ":none": 0},
+        )
+        if refused:
+            raise Duplicate(f"job {job_id} is running, has succeeded, or is gone")
+
+    def scan_unfinished_and_failed(self) -> Iterator[Job]:
+        """Yield all jobs that are PENDING, RUNNING or FAILED: for the operator, not for traffic."""
+        pages = self._client.get_paginator("scan").paginate(
+            TableName=self._name,
+            FilterExpression="#status <> :succeeded AND expires_at > :now",
+            ExpressionAttributeValues=_to_item({":succeeded": SUCCEEDED, ":now": int(time.time())}),
+            ProjectionExpression=_READ_PROJECTION,
+            ExpressionAttributeNames=_READ_ALIASES,
+        )
+        for page in pages:
+            yield from map(_to_job, page["Items"])
+
     def has_claimed(self, instance_id: str) -> bool:
         """Whether this machine is the last holder of any job."""
         answer = self._client.query(
@@ -554,6 +592,11 @@ _CLAIMABLE = (
     "attribute_exists(id) AND"
     " (#status = :pending OR (#status = :running AND message_id = :message))"
 )
+# A read brings neither the text, which can be long, nor the claim, which is a key.
+_READ_ALIASES = {
+    f"#{name}": name for name in Job.__dataclass_fields__ if name not in ("input_text", "claim")
+}
+_READ_PROJECTION = ",".join(_READ_ALIASES)
 _HELD = "#status = :running AND claim = :claim"
 
 

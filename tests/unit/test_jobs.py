@@ -207,6 +207,36 @@ def test_a_long_error_keeps_its_end(table: jobs.JobTable) -> None:
     assert error.endswith("the reason")
 
 
+def test_a_requeued_job_has_all_its_tries_and_forgets_why_it_failed(table: jobs.JobTable) -> None:
+    job = recorded(table)
+    table.fail(claimed(table, job), error="no")
+    table.requeue(job.id)
+    table.requeue(job.id)
+    now = table.get(job.id)
+    assert (now.status, now.attempts, now.error, now.finished_at) == (jobs.PENDING, 0, None, None)
+    late = table.claim(upload_of(job, etag="e2"), message_id="m2", instance_id="i-2")
+    assert late.input_etag == "e2"
+
+
+def test_a_job_that_runs_or_has_succeeded_cannot_be_requeued(table: jobs.JobTable) -> None:
+    job = claimed(table, recorded(table))
+    with pytest.raises(jobs.Duplicate):
+        table.requeue(job.id)
+    table.succeed(job, output_file_path="b/o")
+    with pytest.raises(jobs.Duplicate):
+        table.requeue(job.id)
+    with pytest.raises(jobs.Duplicate):
+        table.requeue(jobs.new_id())
+
+
+def test_the_operator_sees_what_is_unfinished_or_failed(table: jobs.JobTable) -> None:
+    waiting, failed, done = recorded(table), recorded(table), recorded(table)
+    table.fail(claimed(table, failed), error="no")
+    table.succeed(claimed(table, done), output_file_path="b/o")
+    found = {job.id for job in table.scan_unfinished_and_failed()}
+    assert found == {waiting.id, failed.id}
+
+
 # --- names and messages --------------------------------------------------------------
 
 NAMES = [
@@ -232,6 +262,13 @@ def test_a_name_survives_the_way_through_key_and_event(name: str) -> None:
     upload = jobs.parse_message(event(quote_plus(key, safe="/")))
     assert (upload.id, upload.key) == (job_id, key)
     assert key == f"input/{job_id}/{quote(name, safe='')}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_announcement_reads_back_as_the_upload(name: str) -> None:
+    job_id = jobs.new_id()
+    upload = jobs.Upload(job_id, BUCKET, jobs.input_key(job_id, name), etag="e", size=5)
+    assert jobs.parse_message(jobs.announcement(upload)) == upload
 
 
 @pytest.mark.parametrize(

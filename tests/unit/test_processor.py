@@ -6,7 +6,6 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
@@ -317,8 +316,7 @@ def letter(body: str, message_id: str = "m1") -> dict[str, Any]:
 
 def body_for(job: jobs.Job) -> str:
     bucket, key = jobs.split_path(job.input_file_path)
-    entity = {"bucket": {"name": bucket}, "object": {"key": key, "eTag": "e", "size": 1}}
-    return json.dumps({"Records": [{"s3": entity}]})
+    return jobs.announcement(jobs.Upload(job.id, bucket, key, etag="e", size=1))
 
 
 def test_a_dead_letter_fails_its_unfinished_job_once(app: ModuleType, table: jobs.JobTable) -> None:

@@ -84,11 +84,7 @@ class World:
     def announce(self, job: jobs.Job, content: bytes = b"input") -> None:
         bucket, key = jobs.split_path(job.input_file_path)
         etag = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        entity = {
-            "bucket": {"name": bucket},
-            "object": {"key": key, "eTag": etag, "size": len(content)},
-        }
-        self.send(json.dumps({"Records": [{"s3": entity}]}))
+        self.send(jobs.announcement(jobs.Upload(job.id, bucket, key, etag, len(content))))
 
     def send(self, body: str) -> None:
         self.sqs.send_message(QueueUrl=self.queue_url, MessageBody=body)
