@@ -16,7 +16,7 @@ import pytest
 import script
 import worker
 from botocore.exceptions import ClientError
-from machine import Stop
+from machine import Metadata, Stop
 from workqueue import Message, WorkQueue
 
 import jobs
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
 SCRIPT_KEY = "scripts/script-1"
 
 
-class FakeMetadata:
+class FakeMetadata(Metadata):
     """A machine that is called i-1, and goes when told."""
 
-    def __init__(self) -> None:
-        self.near = False
+    near = False
 
     def instance_id(self) -> str:
         return "i-1"
