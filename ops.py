@@ -46,15 +46,13 @@ def find_target() -> Target:
 
     :raises OperationFailed: if neither names one.
     """
-    names = {
-        "table": os.environ.get(jobs.Env.TABLE),
-        "queue_url": os.environ.get(jobs.Env.QUEUE_URL),
-    }
-    if not all(names.values()):
-        names = _stack_outputs()
+    table, queue_url = os.environ.get(jobs.Env.TABLE), os.environ.get(jobs.Env.QUEUE_URL)
+    if not table or not queue_url:
+        outputs = _stack_outputs()
+        table, queue_url = str(outputs["table"]), str(outputs["queue_url"])
     return Target(
-        table=jobs.JobTable(boto3.client("dynamodb"), names["table"]),
-        queue_url=names["queue_url"] or "",
+        table=jobs.JobTable(boto3.client("dynamodb"), table),
+        queue_url=queue_url,
         sqs=boto3.client("sqs"),
         s3=boto3.client("s3"),
     )

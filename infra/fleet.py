@@ -39,6 +39,7 @@ class FleetArgs:
     """Inputs of :class:`Fleet`."""
 
     storage: Storage
+    stack_tag: str
     security_group_id: pulumi.Input[str]
     bundle: Bundle
     machines: Machines
@@ -140,6 +141,10 @@ class Fleet(pulumi.ComponentResource):
                 _disk(disk_gib(self._args.max_file_bytes, self._args.machines.instance_types))
             ],
             user_data=user_data,
+            tag_specifications=[
+                _tagged(kind, self._args.stack_tag)
+                for kind in ("instance", "volume", "network-interface")
+            ],
             update_default_version=True,
             opts=pulumi.ResourceOptions(parent=self, depends_on=objects),
         )
@@ -166,6 +171,17 @@ def _interface(
         associate_public_ip_address="true",
         security_groups=[security_group_id],
         delete_on_termination="true",
+    )
+
+
+def _tagged(kind: str, stack_tag: str) -> aws.ec2.LaunchTemplateTagSpecificationArgs:
+    """Return the tags of one kind of thing that a launch makes.
+
+    CreateFleet documents fleet and instance tags only; the template covers the others:
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
+    """
+    return aws.ec2.LaunchTemplateTagSpecificationArgs(
+        resource_type=kind, tags={jobs.STACK_TAG: stack_tag}
     )
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pulumi
 import pulumi_aws as aws
+
+from infra import policies
 
 ADDRESSES = ipaddress.ip_network("10.0.0.0/16")
 EVERYWHERE = "0.0.0.0/0"
@@ -18,13 +21,15 @@ class NetworkArgs:
 
     availability_zones: int
     """How many zones to spread over, one public subnet in each."""
+    bucket_arn: pulumi.Input[str]
+    table_arn: pulumi.Input[str]
 
 
 class Network(pulumi.ComponentResource):
-    """VPC, subnets, internet gateway, routes, security group.
+    """VPC, subnets, internet gateway, routes, endpoints, security group.
 
     The machines reach AWS by public addresses of their own, so nothing is paid while
-    there are none: a NAT gateway costs money by the hour.
+    there are none: a NAT gateway costs money by the hour, gateway endpoints cost nothing.
     """
 
     def __init__(
@@ -41,6 +46,8 @@ class Network(pulumi.ComponentResource):
             opts=self._child,
         )
         self._routes = self._way_out()
+        self._endpoint("s3", policies.through_s3_endpoint, bucket_arn=args.bucket_arn)
+        self._endpoint("dynamodb", policies.through_dynamodb_endpoint, table_arn=args.table_arn)
         subnets = self._subnets(args.availability_zones)
         group = self._security_group()
         self.subnet_ids = [subnet.id for subnet in subnets]
@@ -60,6 +67,23 @@ class Network(pulumi.ComponentResource):
             opts=self._child,
         )
         return table
+
+    def _endpoint(
+        self,
+        service: str,
+        policy: Callable[..., list[policies.Statement]],
+        **arns: pulumi.Input[str],
+    ) -> None:
+        region = aws.get_region_output(opts=pulumi.InvokeOutputOptions(parent=self)).region
+        aws.ec2.VpcEndpoint(
+            f"{self._name}-{service}",
+            vpc_id=self._vpc.id,
+            vpc_endpoint_type="Gateway",
+            service_name=pulumi.Output.concat("com.amazonaws.", region, f".{service}"),
+            route_table_ids=[self._routes.id],
+            policy=policies.as_json(policies.render(policy, **arns)),
+            opts=self._child,
+        )
 
     def _subnets(self, count: int) -> list[aws.ec2.Subnet]:
         # Local Zones are left out: they must be opted into, and lack most instance types.

@@ -85,6 +85,41 @@ def send_from_bucket(*, queue_arn: str, bucket_arn: str, account_id: str) -> lis
     ]
 
 
+def through_s3_endpoint(*, bucket_arn: str) -> list[Statement]:
+    """Let nothing but this stack's bucket be reached through the network's S3 endpoint.
+
+    https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-s3.html
+    """
+    actions = ["s3:GetObject", "s3:ListBucket", "s3:PutObject", "s3:AbortMultipartUpload"]
+    allow = _allow(actions, [bucket_arn, f"{bucket_arn}/*"])
+    return [{**allow, "Principal": "*"}]
+
+
+def through_dynamodb_endpoint(*, table_arn: str) -> list[Statement]:
+    """Let nothing but this stack's table be reached through the network's DynamoDB endpoint.
+
+    https://docs.aws.amazon.com/vpc/latest/privatelink/vpc-endpoints-ddb.html
+    """
+    return [{**_allow(["dynamodb:UpdateItem"], table_arn), "Principal": "*"}]
+
+
+def read_by_distribution(*, bucket_arn: str, distribution_arn: str) -> list[Statement]:
+    """Let one CloudFront distribution read the page.
+
+    https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/private-content-restricting-access-to-s3.html
+    """
+    return [
+        {
+            "Sid": "Page",
+            "Effect": "Allow",
+            "Principal": {"Service": "cloudfront.amazonaws.com"},
+            "Action": "s3:GetObject",
+            "Resource": f"{bucket_arn}/*",
+            "Condition": {"StringEquals": {"AWS:SourceArn": distribution_arn}},
+        }
+    ]
+
+
 # --- the functions -------------------------------------------------------------------
 
 
@@ -148,34 +183,31 @@ def launch(
     :param stack_tag: value of :data:`jobs.STACK_TAG` on all that is launched.
     :param image_parameter: name of the public SSM parameter that holds the image's id.
     """
-    launching = ["ec2:CreateFleet", "ec2:RunInstances"]
-    launched = [
+    both = ["ec2:CreateFleet", "ec2:RunInstances"]
+    instance, volume, fleet, interface = (
         _beside(template_arn, f"{kind}/*")
-        for kind in ("fleet", "instance", "volume", "network-interface")
-    ]
+        for kind in ("instance", "volume", "fleet", "network-interface")
+    )
     image = _beside(template_arn, "image/*", account="")
     parameter = _beside(template_arn, f"parameter{image_parameter}", service="ssm", account="")
     tagged = {"StringEquals": {f"aws:RequestTag/{jobs.STACK_TAG}": stack_tag}}
+    on_creation = {"StringEquals": {"ec2:CreateAction": ["CreateFleet", "RunInstances"]}}
+    to_ec2 = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
     return [
         _allow(["sqs:GetQueueAttributes"], queue_arn),
         _allow(["dynamodb:Query"], f"{table_arn}/index/{jobs.INSTANCE_INDEX}"),
         # Describe calls cannot be limited to a resource.
         _allow(["ec2:DescribeInstances"], "*"),
-        _allow(launching, [template_arn, *subnet_arns, security_group_arn]),
-        _allow(launching, image, {"StringEquals": {"ec2:Owner": "amazon"}}),
-        _allow(launching, launched, tagged),
-        _allow(
-            ["ec2:CreateTags"],
-            launched,
-            {"StringEquals": {"ec2:CreateAction": ["CreateFleet", "RunInstances"]}},
-        ),
-        _allow(
-            ["iam:PassRole"],
-            role_arn,
-            {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}},
-        ),
+        _allow(both, [template_arn, *subnet_arns]),
+        _allow(["ec2:RunInstances"], security_group_arn),
+        _allow(both, image, {"StringEquals": {"ec2:Owner": "amazon"}}),
+        _allow(both, [instance, volume], tagged),
+        _allow(["ec2:CreateFleet"], fleet, tagged),
+        _allow(["ec2:RunInstances"], interface, tagged),
+        _allow(["ec2:CreateTags"], [instance, volume, fleet, interface], on_creation),
+        _allow(["iam:PassRole"], role_arn, to_ec2),
         # CreateFleet resolves the image with one action, RunInstances with the other:
-        # https://docs.aws.amazon.com/autoscaling/ec2/userguide/using-systems-manager-parameters.html
+        # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/create-launch-template.html
         _allow(["ssm:GetParameter", "ssm:GetParameters"], parameter),
     ]
 

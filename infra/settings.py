@@ -27,6 +27,12 @@ WIND_DOWN_SECONDS = 300
 """What a virtual machine needs besides a job and its wait: to boot, fetch and upload."""
 
 
+LOG_RETENTIONS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731)
+"""Some of the days that CloudWatch Logs allows:
+https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_PutRetentionPolicy.html
+"""
+
+
 class SettingsError(pulumi.RunError):
     """A configuration value breaks a rule. The message names key, value and rule."""
 
@@ -56,19 +62,54 @@ class Machines:
 
 
 @dataclass(frozen=True)
+class Domain:
+    """A domain of one's own for the page. Empty means CloudFront's."""
+
+    domain: str
+    hosted_zone_id: str
+
+
+@dataclass(frozen=True)
+class ApiLimits:
+    """The API's rate, and whether it writes access logs."""
+
+    api_requests_per_second: int
+    api_access_logs: bool
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Whom to tell, and at which cost a month."""
+
+    alarm_email: str
+    monthly_budget_usd: int
+
+
+@dataclass(frozen=True)
 class Settings:
     """The whole configuration. A component gets the part that it needs."""
 
     uploads: Uploads
     machines: Machines
+    domain: Domain
+    api: ApiLimits
+    alerts: Alerts
     availability_zones: int
     site_origins: tuple[str, ...]
     upload_origin: str
     lambda_runtime: str
+    log_retention_days: int
     deletion_protection: bool
 
 
-_Group = TypeVar("_Group", Uploads, Machines, Settings)
+_Group = TypeVar("_Group")
+_GROUPS = {
+    "uploads": Uploads,
+    "machines": Machines,
+    "domain": Domain,
+    "api": ApiLimits,
+    "alerts": Alerts,
+}
 
 
 def load(project_file: Path = Path("Pulumi.yaml")) -> Settings:
@@ -86,12 +127,13 @@ def load(project_file: Path = Path("Pulumi.yaml")) -> Settings:
     for key, value in values.items():
         _check(key, value, *_RULES.get(key, _ANYTHING))
     _check_together(values)
-    groups = {"uploads": _pick(Uploads, values), "machines": _pick(Machines, values)}
+    groups = {name: _pick(kind, values) for name, kind in _GROUPS.items()}
     return _pick(Settings, {**values, **groups})
 
 
 def _pick(kind: type[_Group], values: Mapping[str, Any]) -> _Group:
-    return kind(**{field.name: values[field.name] for field in fields(kind)})
+    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: values[name] for name in names})
 
 
 def _typed(key: str, text: str | None, declaration: Mapping[str, Any]) -> Any:
@@ -183,6 +225,24 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
         lambda value: not value or _every(_ORIGIN)((value,)),
         "must be empty or an origin such as https://files.example.org",
     ),
+    "log_retention_days": (
+        lambda value: value in LOG_RETENTIONS,
+        f"must be one of {', '.join(map(str, LOG_RETENTIONS))}",
+    ),
+    "domain": (
+        lambda value: not value or _every(r"([a-z0-9-]+\.)+[a-z]{2,}")((value,)),
+        "must be empty or a host name such as files.example.org",
+    ),
+    "hosted_zone_id": (
+        lambda value: not value or _every(r"Z[A-Z0-9]+")((value,)),
+        "must be empty or the id of a Route 53 zone, such as Z0123456789ABC",
+    ),
+    "api_requests_per_second": _between(1, 10000),
+    "alarm_email": (
+        lambda value: not value or _every(r"[^@\s]+@[^@\s]+\.[^@\s]+")((value,)),
+        "must be empty or an e-mail address",
+    ),
+    "monthly_budget_usd": _between(1, 1000000),
     "lambda_runtime": (
         lambda value: _every(r"python3\.1[1-4]")((value,)),
         "must be one of python3.11, python3.12, python3.13, python3.14",
@@ -198,4 +258,10 @@ def _check_together(values: Mapping[str, Any]) -> None:
         lambda value: value >= least,
         f"must be at least job_timeout + idle_seconds + {WIND_DOWN_SECONDS}, which is {least},"
         " or a machine could never finish a job",
+    )
+    _check(
+        "hosted_zone_id",
+        values["hosted_zone_id"],
+        lambda value: bool(value) == bool(values["domain"]),
+        "must be set together with domain, and only then",
     )

@@ -53,6 +53,7 @@ class Storage(pulumi.ComponentResource):
         self.dead_letter_queue = self._queue("dead-letters", DEAD_LETTER_VISIBILITY_SECONDS)
         self.queue = self._queue("work", VISIBILITY_SECONDS, self.dead_letter_queue)
         self._announce_uploads()
+        self.upload_origin = self._upload_origin()
         self.register_outputs({"table": self.table.name, "queue_url": self.queue.url})
 
     def _table(self, deletion_protection: bool) -> aws.dynamodb.Table:
@@ -102,6 +103,17 @@ class Storage(pulumi.ComponentResource):
             redrive_policy=dead_letters.arn.apply(_redrive) if dead_letters else None,
             opts=self._child,
         )
+
+    def _upload_origin(self) -> pulumi.Output[str]:
+        """Return the origin that signed forms post to: the bucket's regional host, in every
+        region, as the API's client is told too.
+
+        https://docs.aws.amazon.com/AmazonS3/latest/userguide/VirtualHosting.html
+        """
+        options = pulumi.InvokeOutputOptions(parent=self)
+        region = aws.get_region_output(opts=options).region
+        suffix = aws.get_partition_output(opts=options).dns_suffix
+        return pulumi.Output.format("https://{0}.s3.{1}.{2}", self.bucket.name, region, suffix)
 
     def _announce_uploads(self) -> None:
         permission = policies.render(

@@ -62,9 +62,7 @@ class Engine(mocks.Mocks):
             )
         return created.id, outputs
 
-    def call(
-        self, args: mocks.MockCallArgs
-    ) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], list[tuple[str, str]] | None]:
         """Answer a data source."""
         try:
             return data_sources.answer(self._account, args.token, args.args), []
