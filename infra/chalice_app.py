@@ -93,6 +93,7 @@ class ChaliceApp(pulumi.ComponentResource):
         )
         self._match(package.functions)
         self._code = pulumi.FileArchive(str(package.zip_path))
+        self.stage_name = args.stage
         self.log_groups: dict[str, aws.cloudwatch.LogGroup] = {}
         self.functions = {key: self._function(each) for key, each in package.functions.items()}
         self.timeouts = {key: each.timeout for key, each in package.functions.items()}
@@ -102,6 +103,9 @@ class ChaliceApp(pulumi.ComponentResource):
             body = self._api_body(package.swagger)
             self.rest_api = self._rest_api(body)
             self.url = self._stage(self.rest_api, body).invoke_url
+        self.log_group_names = {
+            str(key).replace("_", "-"): logs.name for key, logs in self.log_groups.items()
+        }
         self.register_outputs({"url": self.url})
 
     def _match(self, packaged: Mapping[str, PackagedFunction]) -> None:

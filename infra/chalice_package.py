@@ -23,6 +23,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pulumi
+
 NO_SOURCE = shutil.ignore_patterns("__pycache__", "*.pyc", ".venv", ".mypy_cache", ".ruff_cache")
 CHALICE_LEAVINGS = shutil.ignore_patterns("deployments", "deployed")
 """What Chalice itself writes into an app's ``.chalice`` folder."""
@@ -43,7 +45,7 @@ ELF_MACHINES = {"x86_64": 0x3E, "arm64": 0xB7}
 """https://refspecs.linuxfoundation.org/elf/gabi4+/ch4.eheader.html and the Arm supplement."""
 
 
-class ChaliceAppError(Exception):
+class ChaliceAppError(pulumi.RunError):
     """The app cannot be packaged or deployed as it is. The message says what to do."""
 
 

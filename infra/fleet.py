@@ -14,7 +14,7 @@ import pulumi
 import pulumi_aws as aws
 
 import jobs
-from infra import policies
+from infra import metrics, policies
 from infra.bundle import Bundle
 from infra.settings import Machines
 from infra.storage import VISIBILITY_SECONDS, Storage
@@ -28,7 +28,6 @@ BOOT_SCRIPT = Path("ec2_userdata/boot.sh")
 USER_DATA_LIMIT = 16 * 1024
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html"""
 
-METRIC_NAMESPACE = "Addendum"
 SYSTEM_GIB = 8
 ROOT_DEVICE = "/dev/xvda"
 """Amazon Linux's root volume."""
@@ -86,7 +85,7 @@ class Fleet(pulumi.ComponentResource):
             bucket_arn=storage.bucket.arn,
             table_arn=storage.table.arn,
             queue_arn=storage.queue.arn,
-            metric_namespace=METRIC_NAMESPACE,
+            metric_namespace=metrics.NAMESPACE,
         )
         aws.iam.RolePolicy(
             self._name, role=role.name, policy=policies.as_json(statements), opts=self._child

@@ -29,6 +29,7 @@ class ProcessorArgs:
     fleet: Fleet
     machines: Machines
     runtime: str
+    log_retention_days: int
 
 
 class Processor(pulumi.ComponentResource):
@@ -44,7 +45,10 @@ class Processor(pulumi.ComponentResource):
         self.app = ChaliceApp(
             name,
             ChaliceAppArgs(
-                folder=Path("processor"), functions=self._functions(), runtime=args.runtime
+                folder=Path("processor"),
+                functions=self._functions(),
+                runtime=args.runtime,
+                log_retention_days=args.log_retention_days,
             ),
             self._child,
         )

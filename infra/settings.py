@@ -62,8 +62,8 @@ class Machines:
 
 
 @dataclass(frozen=True)
-class Domain:
-    """A domain of one's own for the page. Empty means CloudFront's."""
+class OwnDomain:
+    """A host name of one's own for the page, and its zone. Both empty means CloudFront's."""
 
     domain: str
     hosted_zone_id: str
@@ -91,7 +91,7 @@ class Settings:
 
     uploads: Uploads
     machines: Machines
-    domain: Domain
+    domain: OwnDomain
     api: ApiLimits
     alerts: Alerts
     availability_zones: int
@@ -106,7 +106,7 @@ _Group = TypeVar("_Group")
 _GROUPS = {
     "uploads": Uploads,
     "machines": Machines,
-    "domain": Domain,
+    "domain": OwnDomain,
     "api": ApiLimits,
     "alerts": Alerts,
 }
@@ -127,7 +127,7 @@ def load(project_file: Path = Path("Pulumi.yaml")) -> Settings:
     for key, value in values.items():
         _check(key, value, *_RULES.get(key, _ANYTHING))
     _check_together(values)
-    groups = {name: _pick(kind, values) for name, kind in _GROUPS.items()}
+    groups: dict[str, Any] = {name: _pick(kind, values) for name, kind in _GROUPS.items()}
     return _pick(Settings, {**values, **groups})
 
 

@@ -159,7 +159,13 @@ class Site(pulumi.ComponentResource):
             min_ttl=0,
             default_ttl=1,
             max_ttl=YEAR_SECONDS,
-            parameters_in_cache_key_and_forwarded_to_origin=_COMPRESSED_FILES_ONLY,
+            parameters_in_cache_key_and_forwarded_to_origin={
+                "enable_accept_encoding_brotli": True,
+                "enable_accept_encoding_gzip": True,
+                "cookies_config": {"cookie_behavior": "none"},
+                "headers_config": {"header_behavior": "none"},
+                "query_strings_config": {"query_string_behavior": "none"},
+            },
             opts=self._child,
         )
 
@@ -215,17 +221,17 @@ def content_security_policy(upload_origin: str) -> str:
 
 def _security_headers(
     policy: pulumi.Input[str],
-) -> aws.cloudfront.ResponseHeadersPolicySecurityHeadersConfigArgs:
-    return aws.cloudfront.ResponseHeadersPolicySecurityHeadersConfigArgs(
-        content_security_policy={"content_security_policy": policy, "override": True},
-        content_type_options={"override": True},
-        frame_options={"frame_option": "DENY", "override": True},
-        referrer_policy={"referrer_policy": "no-referrer", "override": True},
-        strict_transport_security={
+) -> aws.cloudfront.ResponseHeadersPolicySecurityHeadersConfigArgsDict:
+    return {
+        "content_security_policy": {"content_security_policy": policy, "override": True},
+        "content_type_options": {"override": True},
+        "frame_options": {"frame_option": "DENY", "override": True},
+        "referrer_policy": {"referrer_policy": "no-referrer", "override": True},
+        "strict_transport_security": {
             "access_control_max_age_sec": 2 * YEAR_SECONDS,
             "override": True,
         },
-    )
+    }
 
 
 def _certificate(
@@ -256,16 +262,6 @@ _UNCACHED_ERRORS = [
 _NO_RESTRICTIONS = aws.cloudfront.DistributionRestrictionsArgs(
     geo_restriction=aws.cloudfront.DistributionRestrictionsGeoRestrictionArgs(
         restriction_type="none"
-    )
-)
-
-_COMPRESSED_FILES_ONLY = (
-    aws.cloudfront.CachePolicyParametersInCacheKeyAndForwardedToOriginArgs(
-        enable_accept_encoding_brotli=True,
-        enable_accept_encoding_gzip=True,
-        cookies_config={"cookie_behavior": "none"},
-        headers_config={"header_behavior": "none"},
-        query_strings_config={"query_string_behavior": "none"},
     )
 )
 

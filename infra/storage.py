@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -153,7 +154,7 @@ class UploadAccess(pulumi.ComponentResource):
         self,
         name: str,
         bucket: pulumi.Input[str],
-        origins: pulumi.Input[list[str]],
+        origins: Sequence[pulumi.Input[str]],
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
         super().__init__("addendum:infra:UploadAccess", name, None, opts)
