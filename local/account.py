@@ -57,7 +57,12 @@ class Account:
         """Return the boto3 client of a service, such as ``"s3"``."""
         with self._lock:
             if service not in self._clients:
-                config = Config(max_pool_connections=_CONNECTIONS, proxies={})
+                config = Config(
+                    max_pool_connections=_CONNECTIONS,
+                    proxies={},
+                    # On loopback nothing gets lost: who does not answer is gone.
+                    retries={"mode": "standard", "total_max_attempts": 2},
+                )
                 self._clients[service] = self._session.client(
                     service, endpoint_url=self.url, config=config
                 )
@@ -72,6 +77,12 @@ class Account:
         return Credentials(
             keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], keys["Expiration"]
         )
+
+    def close(self) -> None:
+        """Close the connections that the clients keep open."""
+        with self._lock:
+            for client in self._clients.values():
+                client.close()
 
     def within(self, role_arn: str, session_name: str = "test") -> Account:
         """Return this account as seen with a role's permissions only."""

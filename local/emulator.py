@@ -61,6 +61,7 @@ class Emulator:
             self.stop()
             raise EmulatorError(f"{error}\n{tail(self.log)}") from None
         if not self.running:
+            self.stop()
             raise EmulatorError(f"the emulator ended at once\n{tail(self.log)}")
 
     @property
@@ -70,6 +71,7 @@ class Emulator:
 
     def stop(self) -> None:
         """End it and its functions' processes."""
+        self.account.close()
         self._cage.kill()
 
 

@@ -91,7 +91,9 @@ class LocalSystem:
 
     def role(self, name: str) -> Account:
         """Return the account as a role sees it, by the role's logical name."""
-        return self.account.within(self.deployment.role_arn(name))
+        seen = self.account.within(self.deployment.role_arn(name))
+        self._stack.callback(seen.close)
+        return seen
 
     def check(self) -> None:
         """Look whether all parts still run.

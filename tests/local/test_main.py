@@ -1,0 +1,141 @@
+"""``python -m local`` starts, stops and fails in clear ways, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from local.emulator import free_port
+from local.system import PROJECT
+from local.waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Start = Callable[[str], "Run"]
+
+READY_SECONDS = 60
+
+
+class Run:
+    """A ``python -m local`` with a temporary folder of its own."""
+
+    def __init__(self, port: str, temporary: Path) -> None:
+        self.temporary = temporary
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "local"],
+            cwd=PROJECT,
+            env={**os.environ, "PORT": port, "TMPDIR": str(temporary)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.family: list[psutil.Process] = []
+
+    def until_ready(self) -> str:
+        """Return the line that says so."""
+        assert self.process.stdout is not None
+        lines = []
+        for line in self.process.stdout:
+            lines.append(line)
+            if line.startswith("Ready: "):
+                self.family = psutil.Process(self.process.pid).children(recursive=True)
+                return line
+        raise AssertionError("".join(lines))
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; return exit code and what was said."""
+        said, _ = self.process.communicate(timeout=READY_SECONDS)
+        return self.process.returncode, said
+
+    def end_of_part(self, word: str) -> str:
+        """Kill one of its processes and return what it says of that, first line only."""
+        victims = [one for one in self.family if any(word in part for part in one.cmdline())]
+        victims[-1].kill()
+        code, said = self.end()
+        assert code == 1
+        assert self.alive() == []
+        return said.splitlines()[0]
+
+    def alive(self) -> list[psutil.Process]:
+        """Return the processes that it left behind."""
+        return [one for one in self.family if one.is_running()]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    runs: list[Run] = []
+
+    def start(port: str) -> Run:
+        runs.append(Run(port, tmp_path))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        run.process.kill()
+        run.process.communicate()
+
+
+def test_ctrl_c_stops_everything_quickly(start: Start) -> None:
+    port = free_port()
+    run = start(str(port))
+    assert run.until_ready() == f"Ready: http://127.0.0.1:{port}  (Ctrl-C stops everything)\n"
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/health") as answer:
+        assert answer.status == 200
+    run.process.send_signal(signal.SIGINT)
+    run.process.wait(3)
+    assert run.end() == (0, "Stopped.\n")
+    assert run.alive() == []
+    assert list(run.temporary.iterdir()) == []
+    socket.create_server(("127.0.0.1", port)).close()
+
+
+def test_sigterm_while_it_starts_stops_it_too(start: Start) -> None:
+    run = start(str(free_port()))
+    assert run.process.stdout is not None
+    assert run.process.stdout.readline() == "Starting the AWS emulator ...\n"
+    assert run.process.stdout.readline() == "Deploying the Pulumi program into it ...\n"
+    run.process.send_signal(signal.SIGTERM)
+    assert run.end() == (0, "Stopped.\n")
+    assert list(run.temporary.iterdir()) == []
+
+
+def test_kill_9_leaves_no_process(start: Start) -> None:
+    run = start(str(free_port()))
+    run.until_ready()
+    run.process.kill()
+    run.end()
+    wait_until(lambda: not run.alive(), seconds=5, what="the end of all its processes")
+
+
+def test_when_a_part_dies_its_own_system_stops_and_no_other(start: Start) -> None:
+    first, second = start(str(free_port())), start(str(free_port()))
+    first.until_ready()
+    second.until_ready()
+    assert first.end_of_part("ministack") == "Stopped: the emulator ended by itself"
+    assert len(second.alive()) == len(second.family)
+    assert second.end_of_part("chalice") == "Stopped: the API ended by itself"
+
+
+def test_a_port_in_use_is_one_message_before_anything_starts(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        run = start(str(port))
+        message = f"port {port} is in use: choose another one, as in PORT=9000 make run"
+        assert run.end() == (1, f"Stopped: {message}\n")
+    assert list(run.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "-1", "65536", "٣", "8000.5"])
+def test_a_bad_port_is_one_message(start: Start, port: str) -> None:
+    message = f"PORT is {port!r}; it must be a number from 1 to 65535, as in PORT=9000"
+    assert start(port).end() == (1, f"Stopped: {message}\n")
