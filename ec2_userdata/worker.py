@@ -200,7 +200,10 @@ class Worker:
         return time.time() < self._settings.take_until
 
     def _receive(self) -> Message | None:
-        wait = min(LONG_POLL_SECONDS, max(1, int(self._activity.seconds_left())))
+        # No wait is longer than the idle time, or one thread's long poll would keep the
+        # machine after another has done its last job.
+        longest = min(LONG_POLL_SECONDS, self._settings.idle_seconds)
+        wait = min(longest, max(1, int(self._activity.seconds_left())))
         try:
             return self._queue.receive(wait=wait)
         except (BotoCoreError, ClientError) as error:

@@ -1,0 +1,29 @@
+"""The whole system, started once for all tests here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from local.system import LocalSystem
+from tests.e2e.person import Person
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MAX_FILE_BYTES = 20_000_000
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[LocalSystem]:
+    """The system with short waits and a small limit; the rest is as it is shipped."""
+    config = {"addendum:idle_seconds": 3, "addendum:max_file_bytes": MAX_FILE_BYTES}
+    with LocalSystem(config=config) as running:
+        yield running
+
+
+@pytest.fixture
+def person(system: LocalSystem) -> Person:
+    """Somebody who uses it."""
+    return Person(system.url)
