@@ -6,6 +6,7 @@ both from there, so that they are written once. What a type cannot say is a rule
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from typing import Any, TypeVar
 
 import pulumi
 import yaml
+from pulumi.runtime.config import CONFIG, get_config_env
 
 NAMESPACE = "addendum"
 
@@ -118,6 +120,7 @@ def load(project_file: Path = Path("Pulumi.yaml")) -> Settings:
     :raises SettingsError: for the first value that breaks a rule.
     """
     declared = yaml.safe_load(project_file.read_text())["config"]
+    _refuse_unknown_keys(declared)
     config = pulumi.Config(NAMESPACE)
     values = {
         key: _typed(key, config.get(key), declaration)
@@ -134,6 +137,17 @@ def load(project_file: Path = Path("Pulumi.yaml")) -> Settings:
 def _pick(kind: type[_Group], values: Mapping[str, Any]) -> _Group:
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     return kind(**{name: values[name] for name in names})
+
+
+def _refuse_unknown_keys(declared: Mapping[str, Any]) -> None:
+    for key in sorted({**get_config_env(), **CONFIG.get()}):
+        namespace, _, name = key.partition(":")
+        if namespace == NAMESPACE and name not in declared:
+            near = difflib.get_close_matches(name, declared, 1)
+            raise SettingsError(
+                f"{key} is no setting{f'; is {near[0]} meant?' if near else ''}. Pulumi.yaml lists"
+                f" them all. Remove it with: pulumi config rm {key}"
+            )
 
 
 def _typed(key: str, text: str | None, declaration: Mapping[str, Any]) -> Any:
