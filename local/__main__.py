@@ -8,10 +8,10 @@ import sys
 import time
 
 from local.api import ApiError
-from local.deploy import DeployError
+from local.deploy import DeployError, own_settings
 from local.emulator import EmulatorError
 from local.front import PortUnavailable
-from local.system import LocalSystem, PartEnded
+from local.system import PROJECT, LocalSystem, PartEnded
 
 DEFAULT_PORT = 8000
 _CHECK_SECONDS = 0.3
@@ -54,7 +54,7 @@ def _port(text: str) -> int:
 
 
 def _run(port: int) -> None:
-    with LocalSystem(port, say=_say) as system:
+    with LocalSystem(port, own_settings(PROJECT), say=_say) as system:
         _say(f"Ready: {system.url}  (Ctrl-C stops everything)")
         while True:
             time.sleep(_CHECK_SECONDS)

@@ -71,17 +71,31 @@ class Deployment:
         return arn
 
 
-def configuration(project: Path, *overrides: Mapping[str, Any]) -> dict[str, str]:
-    """Return the stack's configuration as the Pulumi engine passes it on: all text.
+def own_settings(project: Path) -> Mapping[str, Any]:
+    """Return the developer's own configuration, from ``Pulumi.local.yaml`` if there is one.
 
-    The defaults of ``Pulumi.yaml`` are read by the program itself. Over them count
-    ``Pulumi.local.yaml``, if there is one, then ``overrides``, the last one most.
+    :raises DeployError: if the file cannot be understood.
     """
     stack_file = project / STACK_FILE
-    own = (yaml.safe_load(stack_file.read_text()) or {}) if stack_file.is_file() else {}
-    merged: dict[str, Any] = dict(own.get("config") or {})
-    for override in overrides:
-        merged.update(override)
+    if not stack_file.is_file():
+        return {}
+    try:
+        settings: Mapping[str, Any] = (yaml.safe_load(stack_file.read_text()) or {})["config"]
+        return dict(settings)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise DeployError(
+            f"{stack_file.name} must be a stack's settings, as pulumi config set --stack {STACK}"
+            f" writes them: {error!r}"
+        ) from error
+
+
+def configuration(*layers: Mapping[str, Any]) -> dict[str, str]:
+    """Return configuration as the Pulumi engine passes it on, all text.
+
+    A later layer counts over an earlier one. The defaults of ``Pulumi.yaml`` are read by
+    the program itself.
+    """
+    merged = {key: value for layer in layers for key, value in layer.items()}
     return {
         key: value if isinstance(value, str) else json.dumps(value) for key, value in merged.items()
     }

@@ -125,14 +125,14 @@ class Narrator:
 
 def _news(job: jobs.Job, before: jobs.Job | None) -> Iterator[tuple[str, str]]:
     """Yield what to say of a job that has changed, and the detail."""
-    if job.status == jobs.RUNNING:
+    if job.attempts > (before.attempts if before else 0):  # it may have ended since
         attempt = f", attempt {job.attempts}" if job.attempts > 1 else ""
         yield "running", f"on {short_instance(job.instance_id or '')}{attempt}"
-    elif job.status == jobs.SUCCEEDED:
+    if job.status == jobs.SUCCEEDED:
         yield "succeeded", ""
     elif job.status == jobs.FAILED:
         yield "failed", printable(job.error or "")
-    elif before is not None:
+    elif job.status == jobs.PENDING and before is not None:
         yield "waits", printable(job.error or "for another machine")
 
 

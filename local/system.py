@@ -110,8 +110,7 @@ class LocalSystem:
 
     def _start_emulator(self, stack: contextlib.ExitStack, scratch: Path) -> None:
         self._say("Starting the AWS emulator ...")
-        config = deploy.configuration(self._project, self._config)
-        self._emulator = Emulator(scratch, config.get("aws:region", DEFAULT_REGION))
+        self._emulator = Emulator(scratch, self._config.get("aws:region", DEFAULT_REGION))
         stack.callback(self._emulator.stop)
         self.account = self._emulator.account
 
@@ -122,7 +121,7 @@ class LocalSystem:
             "addendum:site_origins": [f"http://127.0.0.1:{port}", f"http://localhost:{port}"],
             "addendum:upload_origin": self.account.url,
         }
-        config = deploy.configuration(self._project, self._config, origins)
+        config = deploy.configuration(self._config, origins)
         self.deployment = deploy.deploy(self._project, self.account, scratch, config)
 
     def _start_host(self, stack: contextlib.ExitStack, scratch: Path) -> None:

@@ -85,7 +85,10 @@ def pascal_once(value: dict[str, Any]) -> dict[str, Any]:
 def _zipped(code: object) -> bytes:
     """Return a zip of the code: a zip file's own bytes, or those of a folder's files."""
     if not isinstance(code, pulumi.FileArchive):
-        raise CannotCreate(f"code is a {type(code).__name__}; only FileArchive is known here")
+        raise CannotCreate(
+            f"the code is a {type(code).__name__}; only FileArchive is known here: add it to"
+            " local/resources/compute.py"
+        )
     path = Path(code.path)
     if path.is_file():
         return path.read_bytes()

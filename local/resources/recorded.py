@@ -10,6 +10,8 @@ from local.resources.declared import Created, Declared
 
 _CHALICE_LOCAL = "`chalice local` is the API here"
 _FRONT = "the front serves the page here, with the headers declared"
+_NO_ALARMS = "nobody is on call for a laptop, and the terminal tells of each job"
+_NO_DOMAIN = "a laptop is reached by no host name"
 
 RECORDED: Mapping[str, str] = {
     "aws:apigateway/restApi:RestApi": _CHALICE_LOCAL,
@@ -17,18 +19,18 @@ RECORDED: Mapping[str, str] = {
     "aws:apigateway/stage:Stage": _CHALICE_LOCAL,
     "aws:apigateway/methodSettings:MethodSettings": _CHALICE_LOCAL,
     "aws:apigateway/account:Account": _CHALICE_LOCAL,
+    "aws:iam/rolePolicyAttachment:RolePolicyAttachment": "only API Gateway's log role has one",
     "aws:cloudfront/distribution:Distribution": _FRONT,
     "aws:cloudfront/originAccessControl:OriginAccessControl": _FRONT,
     "aws:cloudfront/responseHeadersPolicy:ResponseHeadersPolicy": _FRONT,
     "aws:cloudfront/cachePolicy:CachePolicy": _FRONT,
-    "aws:cloudfront/originRequestPolicy:OriginRequestPolicy": _FRONT,
-    "aws:cloudfront/function:Function": _FRONT,
-    "aws:cloudwatch/metricAlarm:MetricAlarm": "nobody is on call for a laptop",
-    "aws:cloudwatch/dashboard:Dashboard": "the terminal tells the story of each job",
-    "aws:cloudwatch/logMetricFilter:LogMetricFilter": "no alarm reads its metric here",
-    "aws:sns/topic:Topic": "no alarm sends to it here",
-    "aws:sns/topicPolicy:TopicPolicy": "no alarm sends to it here",
-    "aws:sns/topicSubscription:TopicSubscription": "no alarm sends to it here",
+    "aws:acm/certificate:Certificate": _NO_DOMAIN,
+    "aws:acm/certificateValidation:CertificateValidation": _NO_DOMAIN,
+    "aws:route53/record:Record": _NO_DOMAIN,
+    "aws:cloudwatch/metricAlarm:MetricAlarm": _NO_ALARMS,
+    "aws:cloudwatch/dashboard:Dashboard": _NO_ALARMS,
+    "aws:sns/topic:Topic": _NO_ALARMS,
+    "aws:sns/topicSubscription:TopicSubscription": _NO_ALARMS,
     "aws:budgets/budget:Budget": "nothing costs money here",
 }
 """Type and reason."""
@@ -60,12 +62,30 @@ def _stage(declared: Declared, _: str) -> dict[str, Any]:
 def _distribution(declared: Declared, made: str) -> dict[str, Any]:
     return {
         "domainName": f"{made}.cloudfront.net",
+        "hostedZoneId": "Z2FDTNDATAQYW2",
         "arn": declared.arn("cloudfront", f"distribution/{made}", region=""),
     }
+
+
+def _certificate(declared: Declared, _: str) -> dict[str, Any]:
+    host = declared.inputs["domainName"]
+    proof = {
+        "domainName": host,
+        "resourceRecordName": f"_proof.{host}",
+        "resourceRecordType": "CNAME",
+        "resourceRecordValue": "_proof.acm-validations.aws.",
+    }
+    return {"domainValidationOptions": [proof]}
+
+
+def _record(declared: Declared, _: str) -> dict[str, Any]:
+    return {"fqdn": declared.inputs["name"], "name": declared.inputs["name"]}
 
 
 _OUTPUTS: Mapping[str, Callable[[Declared, str], dict[str, Any]]] = {
     "aws:apigateway/restApi:RestApi": _rest_api,
     "aws:apigateway/stage:Stage": _stage,
     "aws:cloudfront/distribution:Distribution": _distribution,
+    "aws:acm/certificate:Certificate": _certificate,
+    "aws:route53/record:Record": _record,
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -166,16 +165,13 @@ def bucket_object(declared: Declared) -> Created:
 
 
 def _content(declared: Declared) -> bytes:
-    source = declared.inputs.get("source")
-    if isinstance(source, pulumi.FileAsset):
-        return Path(source.path).read_bytes()
-    if isinstance(source, pulumi.StringAsset):
-        return str(source.text).encode()
-    if "content" in declared.inputs:
-        return str(declared.inputs["content"]).encode()
-    if "contentBase64" in declared.inputs:
-        return base64.b64decode(declared.inputs["contentBase64"])
-    raise CannotCreate(f"object {declared.name} has a source of type {type(source).__name__}")
+    source = declared.inputs["source"]
+    if not isinstance(source, pulumi.FileAsset):
+        raise CannotCreate(
+            f"the source of {declared.name} is a {type(source).__name__}; only FileAsset is"
+            " known here: add it to local/resources/storage.py"
+        )
+    return Path(source.path).read_bytes()
 
 
 def table(declared: Declared) -> Created:
@@ -232,13 +228,8 @@ def queue(declared: Declared) -> Created:
     names = {
         "visibilityTimeoutSeconds": "VisibilityTimeout",
         "messageRetentionSeconds": "MessageRetentionPeriod",
-        "receiveWaitTimeSeconds": "ReceiveMessageWaitTimeSeconds",
-        "delaySeconds": "DelaySeconds",
-        "maxMessageSize": "MaximumMessageSize",
         "redrivePolicy": "RedrivePolicy",
-        "redriveAllowPolicy": "RedriveAllowPolicy",
         "sqsManagedSseEnabled": "SqsManagedSseEnabled",
-        "policy": "Policy",
     }
     name = declared.physical_name()
     attributes = {key: _text(value) for key, value in chosen(declared.inputs, names).items()}
@@ -250,20 +241,11 @@ def queue_policy(declared: Declared) -> Created:
     """Attach a queue policy, without the refusal of plain HTTP: loopback has no TLS."""
     policy = _document(declared.inputs["policy"])
     statements = [one for one in policy["Statement"] if not _refuses_plain_http(one)]
-    _set_attribute(declared, "Policy", json.dumps({**policy, "Statement": statements}))
-    return Created(declared.inputs["queueUrl"], {})
-
-
-def queue_redrive_allow_policy(declared: Declared) -> Created:
-    """Say which queues may use this one for dead letters."""
-    _set_attribute(declared, "RedriveAllowPolicy", declared.inputs["redriveAllowPolicy"])
-    return Created(declared.inputs["queueUrl"], {})
-
-
-def _set_attribute(declared: Declared, name: str, value: str) -> None:
+    document = json.dumps({**policy, "Statement": statements})
     declared.client("sqs").set_queue_attributes(
-        QueueUrl=declared.inputs["queueUrl"], Attributes={name: value}
+        QueueUrl=declared.inputs["queueUrl"], Attributes={"Policy": document}
     )
+    return Created(declared.inputs["queueUrl"], {})
 
 
 def _text(value: Any) -> str:
@@ -285,9 +267,7 @@ CREATE = {
     "aws:s3/bucketLifecycleConfiguration:BucketLifecycleConfiguration": bucket_lifecycle,
     "aws:s3/bucketNotification:BucketNotification": bucket_notification,
     "aws:s3/bucketObjectv2:BucketObjectv2": bucket_object,
-    "aws:s3/bucketObject:BucketObject": bucket_object,
     "aws:dynamodb/table:Table": table,
     "aws:sqs/queue:Queue": queue,
     "aws:sqs/queuePolicy:QueuePolicy": queue_policy,
-    "aws:sqs/redriveAllowPolicy:RedriveAllowPolicy": queue_redrive_allow_policy,
 }

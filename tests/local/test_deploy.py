@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from local.deploy import DeployError, Deployment, Resource, configuration, deploy
+from local.deploy import DeployError, Deployment, Resource, configuration, deploy, own_settings
 from local.system import PROJECT
 
 if TYPE_CHECKING:
@@ -49,6 +49,21 @@ pulumi.export("account", aws.get_caller_identity().account_id)
     assert made.find("aws:sqs/queue:Queue", name="q").id == made.exports["url"]
 
 
+def test_the_laptop_knows_all_that_the_real_program_can_declare(
+    account: Account, tmp_path: Path
+) -> None:
+    options = {
+        "addendum:upload_origin": account.url,
+        "addendum:domain": "files.example.org",
+        "addendum:hosted_zone_id": "Z123",
+        "addendum:api_access_logs": True,
+        "addendum:alarm_email": "a@example.org",
+        "addendum:spot": True,
+    }
+    made = deploy(PROJECT, account, tmp_path, configuration(options))
+    assert made.exports["site_url"] == "https://files.example.org"
+
+
 def test_an_unknown_type_names_the_place_to_add_it(account: Account, tmp_path: Path) -> None:
     with pytest.raises(DeployError, match=r"aws:sfn/activity:Activity \(a\): .*local/resources/"):
         run(account, tmp_path, 'aws.sfn.Activity("a")')
@@ -75,15 +90,22 @@ def test_a_bug_in_the_program_shows_where(account: Account, tmp_path: Path) -> N
         run(account, tmp_path, "1 / 0")
 
 
-def test_later_configuration_counts_over_earlier(tmp_path: Path) -> None:
-    (tmp_path / "Pulumi.local.yaml").write_text("config: {p:a: 1, p:b: [x], p:c: text}")
-    assert configuration(tmp_path, {"p:a": 2, "p:d": True}, {"p:d": False}) == {
-        "p:a": "2",
-        "p:b": '["x"]',
-        "p:c": "text",
-        "p:d": "false",
-    }
-    assert configuration(tmp_path / "elsewhere") == {}
+def test_later_configuration_counts_over_earlier() -> None:
+    earlier, later = {"p:a": 1, "p:b": ["x"], "p:c": "text"}, {"p:a": True}
+    assert configuration(earlier, later) == {"p:a": "true", "p:b": '["x"]', "p:c": "text"}
+
+
+def test_the_developers_own_settings_are_those_of_the_local_stack(tmp_path: Path) -> None:
+    assert own_settings(tmp_path) == {}
+    (tmp_path / "Pulumi.local.yaml").write_text("config: {addendum:max_instances: 1}")
+    assert own_settings(tmp_path) == {"addendum:max_instances": 1}
+
+
+@pytest.mark.parametrize("text", ["", "{", "config: 1", "- a"])
+def test_settings_that_are_none_are_one_clear_message(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Pulumi.local.yaml").write_text(text)
+    with pytest.raises(DeployError, match=r"Pulumi\.local\.yaml must be a stack's settings"):
+        own_settings(tmp_path)
 
 
 def test_a_resource_that_is_not_there_is_an_error() -> None:
