@@ -85,7 +85,7 @@ def package(
         _build(folder, stage, target)
     template = json.loads((target / "chalice.tf.json").read_text())
     zip_path = target / "deployment.zip"
-    _check_binaries(zip_path, runtime, architecture)
+    check_binaries(zip_path, runtime, architecture)
     return _read(template, zip_path, folder)
 
 
@@ -179,8 +179,11 @@ def _move_into_place(source: Path, target: Path) -> None:
             raise
 
 
-def _check_binaries(zip_path: Path, runtime: str, architecture: str) -> None:
-    """Check that compiled modules are for the platform that will load them."""
+def check_binaries(zip_path: Path, runtime: str, architecture: str) -> None:
+    """Check that compiled modules are for the platform that will load them.
+
+    :raises ChaliceAppError: naming the first one that is not.
+    """
     with zipfile.ZipFile(zip_path) as archive:
         for name in archive.namelist():
             if ".so" not in Path(name).name:

@@ -173,7 +173,12 @@ def _strings(key: str, text: str) -> list[str]:
         value = json.loads(text)
     except ValueError:
         value = None
-    _check(key, text, lambda _: _are_strings(value), 'must be a JSON list of strings, as ["a"]')
+    _check(
+        key,
+        text if value is None else value,
+        lambda _: _are_strings(value),
+        'must be a JSON list of strings, as ["a"]',
+    )
     return list(value)
 
 

@@ -61,6 +61,12 @@ def changed() -> Run:
 
 
 @pytest.fixture(scope="session")
+def elsewhere() -> Run:
+    """What it declares in the region that AWS treats unlike all others."""
+    return run(region="us-east-1")
+
+
+@pytest.fixture(scope="session")
 def everything(declared: Run, changed: Run) -> list[Run]:
     """Both, for what must hold whatever the settings."""
     return [declared, changed]

@@ -78,9 +78,7 @@ def test_the_disk_follows_limit_and_types(everything: list[Run]) -> None:
 
 def test_all_that_a_launch_makes_is_tagged_by_the_template_too(declared: Run) -> None:
     """CreateFleet documents fleet and instance tags only."""
-    tags = {
-        one["resourceType"]: one["tags"] for one in _template(declared)["tagSpecifications"]
-    }
+    tags = {one["resourceType"]: one["tags"] for one in _template(declared)["tagSpecifications"]}
     assert tags == {
         kind: {jobs.STACK_TAG: STACK} for kind in ("instance", "volume", "network-interface")
     }

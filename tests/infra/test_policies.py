@@ -162,9 +162,7 @@ class TestLaunching:
     def test_the_images_name_can_be_resolved_both_ways(self, declared: Run, role: str) -> None:
         image = declared.one("LaunchTemplate").inputs["imageId"].removeprefix("resolve:ssm:")
         for action in ("ssm:GetParameter", "ssm:GetParameters"):
-            assert _resources(declared, role, action) == [
-                f"arn:aws:ssm:{REGION}::parameter{image}"
-            ]
+            assert _resources(declared, role, action) == [f"arn:aws:ssm:{REGION}::parameter{image}"]
 
     @pytest.mark.parametrize("action", ["ec2:CreateFleet", "ec2:RunInstances"])
     def test_every_kind_that_aws_requires_for_a_launch_is_allowed(
@@ -201,9 +199,7 @@ def _of_kind(arns: list[str], kind: str) -> list[str]:
 def test_only_the_reconciler_terminates_and_only_this_stacks_machines(declared: Run) -> None:
     (statement,) = _allowing(declared, "reconciler", "ec2:TerminateInstances")
     assert statement["Resource"] == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*"
-    assert statement["Condition"] == {
-        "StringEquals": {f"ec2:ResourceTag/{jobs.STACK_TAG}": STACK}
-    }
+    assert statement["Condition"] == {"StringEquals": {f"ec2:ResourceTag/{jobs.STACK_TAG}": STACK}}
     assert _allowing(declared, "stream-handler", "ec2:TerminateInstances") == []
 
 
