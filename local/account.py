@@ -6,17 +6,18 @@ import os
 import secrets
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import boto3
 import botocore.session
 from botocore.config import Config
 
-if TYPE_CHECKING:
-    from datetime import datetime
-
 ROLE_SECONDS = 3600
 """Life of a role's credentials, which is also what STS gives by default."""
+
+_RENEW_BEFORE = timedelta(minutes=20)
+"""The SDKs ask again 15 minutes before their credentials run out, and want newer ones."""
 
 _CONNECTIONS = 32
 
@@ -87,6 +88,32 @@ class Account:
     def within(self, role_arn: str, session_name: str = "test") -> Account:
         """Return this account as seen with a role's permissions only."""
         return Account(self.url, self.region, self.assume(role_arn, session_name))
+
+
+class RoleSession:
+    """A role's credentials, at hand without asking and renewed before they run out.
+
+    EC2 and Lambda have them ready too, however busy the account's other services are.
+    """
+
+    def __init__(self, account: Account, role_arn: str, name: str) -> None:
+        self._account = account
+        self._role_arn = role_arn
+        self._name = name
+        self._lock = threading.Lock()
+        self._credentials = self._assume()
+
+    def credentials(self) -> Credentials:
+        """Return credentials that are good for some minutes at least."""
+        with self._lock:
+            assert self._credentials.expires_at is not None
+            left = self._credentials.expires_at - datetime.now(UTC)
+            if left < _RENEW_BEFORE:
+                self._credentials = self._assume()
+            return self._credentials
+
+    def _assume(self) -> Credentials:
+        return self._account.assume(self._role_arn, self._name)
 
 
 def _session(credentials: Credentials, region: str) -> boto3.Session:

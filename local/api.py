@@ -1,7 +1,7 @@
 """The API: ``chalice local`` with the environment and the role of the API function.
 
 The credentials come the way a container gets them: from a loopback address, with a
-token, fresh whenever the SDK asks, so that they never run out.
+token, and newer ones whenever the SDK asks, so that they never run out.
 https://docs.aws.amazon.com/sdkref/latest/guide/feature-container-credentials.html
 """
 
@@ -14,6 +14,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local.account import RoleSession
 from local.cage import Cage
 from local.emulator import HOST, SYSTEM_PATH, answers, free_port, tail
 from local.loopback import Handler, Server
@@ -47,7 +48,7 @@ class _CredentialsHandler(Handler):
     server: CredentialsService
 
     def do_GET(self) -> None:  # noqa: N802
-        """Answer with fresh credentials."""
+        """Answer with the credentials."""
         shown = self.headers.get("Authorization", "")
         if not secrets.compare_digest(shown.encode(), self.server.token.encode()):
             self.answer_json(HTTPStatus.UNAUTHORIZED, {"message": "wrong token"})
@@ -75,8 +76,8 @@ class Api:
     def __init__(self, account: Account, function: Resource, app: Path, scratch: Path) -> None:
         self.log = scratch / "api.log"
         self.port = free_port()
-        role_arn: str = function.outputs["role"]
-        self._credentials = CredentialsService(lambda: account.assume(role_arn, function.id))
+        session = RoleSession(account, function.outputs["role"], function.id)
+        self._credentials = CredentialsService(session.credentials)
         self._credentials.start()
         command = [sys.executable, "-c", _CHALICE, "local", "--no-autoreload"]
         with self.log.open("wb") as output:

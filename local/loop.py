@@ -27,9 +27,13 @@ class Loop:
         """Begin."""
         self._thread.start()
 
+    def cancel(self) -> None:
+        """Begin no further step, and keep no error of the one that runs."""
+        self._stopping.set()
+
     def stop(self) -> None:
         """Wait for the step that runs, if any, and end."""
-        self._stopping.set()
+        self.cancel()
         if self._thread.is_alive():
             self._thread.join()
 

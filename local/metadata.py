@@ -32,7 +32,7 @@ _ROLES = "meta-data/iam/security-credentials/"
 class Identity:
     """What a machine can learn about itself.
 
-    :param credentials: returns fresh credentials of the machine's role.
+    :param credentials: returns the current credentials of the machine's role.
     """
 
     instance_id: str

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from local.vm import Host
 
 _STEP_SECONDS = 0.3
+_UPLOAD_SECONDS = jobs.FORM_SECONDS + 600
+"""A form lives for five minutes; an upload that began in time may take longer."""
+
 _SHORT = 8
 _MAX_CHARACTERS = 60
 _ID_CHUNK = 100
@@ -48,7 +51,7 @@ class Narrator:
         self._write = write
         self._iterators = self._open_stream(table)
         self._known: dict[str, jobs.Job] = {}
-        self._awaiting_upload: set[str] = set()
+        self._awaiting_upload: dict[str, float] = {}
         self._machines: set[str] = set()
         self.loop = Loop("the narrator", self.step, _STEP_SECONDS)
 
@@ -66,6 +69,7 @@ class Narrator:
         for start in range(0, len(changed), _ID_CHUNK):
             for job in self._jobs.get_many(changed[start : start + _ID_CHUNK]):
                 self._tell_of_job(job)
+        self._forget_lost_uploads()
         if self._awaiting_upload:
             self._tell_of_uploads()
         self._tell_of_machines()
@@ -92,12 +96,19 @@ class Narrator:
         self._known[job.id] = job
         if before is None:
             self._tell(f"job {_short(job.id)}", "recorded", printable(job.file_name))
-            self._awaiting_upload.add(job.id)
+            self._awaiting_upload[job.id] = time.monotonic() + _UPLOAD_SECONDS
         if job.status != jobs.PENDING:
             self._tell_of_upload(job.id)
         if before is None or (before.status, before.attempts) != (job.status, job.attempts):
             for what, detail in _news(job, before):
                 self._tell(f"job {_short(job.id)}", what, detail)
+
+    def _forget_lost_uploads(self) -> None:
+        """Stop looking for uploads whose form must have expired."""
+        now = time.monotonic()
+        self._awaiting_upload = {
+            job_id: until for job_id, until in self._awaiting_upload.items() if until > now
+        }
 
     def _tell_of_uploads(self) -> None:
         pages = self._s3.get_paginator("list_objects_v2")
@@ -107,7 +118,7 @@ class Narrator:
 
     def _tell_of_upload(self, job_id: str) -> None:
         if job_id in self._awaiting_upload:
-            self._awaiting_upload.remove(job_id)
+            del self._awaiting_upload[job_id]
             self._tell(f"job {_short(job_id)}", "uploaded", "")
 
     def _tell_of_machines(self) -> None:

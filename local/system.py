@@ -72,12 +72,14 @@ class LocalSystem:
             stack.callback(self._front.stop)
             self.url = self._front.url
             scratch = stack.enter_context(scratch_folder())
+            self._say(f"Logs, while it runs: {scratch}")
             self._start_emulator(stack, scratch)
             self._deploy(scratch)
             self._start_host(stack, scratch)
             self._start_api(stack, scratch)
             self._serve()
             self._start_narrator(stack)
+            stack.callback(self._end_emulator)
             self._stack = stack.pop_all()
         return self
 
@@ -113,6 +115,12 @@ class LocalSystem:
         self._emulator = Emulator(scratch, self._config.get("aws:region", DEFAULT_REGION))
         stack.callback(self._emulator.stop)
         self.account = self._emulator.account
+
+    def _end_emulator(self) -> None:
+        """End it before the rest, so that nobody waits for an answer of it any more."""
+        self.host.loop.cancel()
+        self._narrator.loop.cancel()
+        self._emulator.stop()
 
     def _deploy(self, scratch: Path) -> None:
         self._say("Deploying the Pulumi program into it ...")

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from local.account import RoleSession
 from local.cage import Cage
 from local.emulator import SYSTEM_PATH
 from local.loop import Loop
@@ -202,11 +203,12 @@ class Host:
         profile = instance["IamInstanceProfile"]["Arn"].rpartition("/")[2]
         answer = self._account.client("iam").get_instance_profile(InstanceProfileName=profile)
         role = answer["InstanceProfile"]["Roles"][0]
+        session = RoleSession(self._account, role["Arn"], instance["InstanceId"])
         return Identity(
             instance_id=instance["InstanceId"],
             region=self._account.region,
             role_name=role["RoleName"],
-            credentials=lambda: self._account.assume(role["Arn"], instance["InstanceId"]),
+            credentials=session.credentials,
         )
 
     def _end(self, instance_id: str) -> None:

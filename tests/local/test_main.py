@@ -102,8 +102,9 @@ def test_ctrl_c_stops_everything_quickly(start: Start) -> None:
 def test_sigterm_while_it_starts_stops_it_too(start: Start) -> None:
     run = start(str(free_port()))
     assert run.process.stdout is not None
-    assert run.process.stdout.readline() == "Starting the AWS emulator ...\n"
-    assert run.process.stdout.readline() == "Deploying the Pulumi program into it ...\n"
+    for line in run.process.stdout:
+        if line.startswith("Deploying "):
+            break
     run.process.send_signal(signal.SIGTERM)
     assert run.end() == (0, "Stopped.\n")
     assert list(run.temporary.iterdir()) == []
