@@ -307,7 +307,7 @@ def _gateway_response(status: int | None, code: str) -> dict[str, Any]:
     # https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-mapping-template-reference.html
     body = f'{{"Code": "{code}", "Message": $context.error.messageString}}'
     response: dict[str, Any] = {"responseTemplates": {"application/json": body}}
-    return response if status is None else {"statusCode": status, **response}
+    return response if status is None else {"statusCode": str(status), **response}
 
 
 def _document(statements: list[Statement]) -> str:

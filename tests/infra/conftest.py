@@ -70,3 +70,11 @@ def elsewhere() -> Run:
 def everything(declared: Run, changed: Run) -> list[Run]:
     """Both, for what must hold whatever the settings."""
     return [declared, changed]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests that look at a run of the program in one process, which makes it once."""
+    runs = {"declared", "changed", "elsewhere", "everything"}
+    for item in items:
+        if runs & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("program"))

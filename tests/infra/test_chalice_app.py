@@ -120,7 +120,7 @@ def test_a_gateway_error_has_the_status_that_it_means(
 ) -> None:
     """An unknown path is 403 "Missing Authentication Token" unless told otherwise."""
     response = _body(declared)["x-amazon-apigateway-gateway-responses"][kind]
-    assert response["statusCode"] == status
+    assert response["statusCode"] == str(status), "a string, as AWS documents it"
 
 
 def test_a_changed_description_is_deployed(declared: Run) -> None:

@@ -1,0 +1,89 @@
+"""Writes ``docs/iam.md`` from the policies that the program declares.
+
+``python -m tests.infra.iam_table`` does so; a test holds that it has been done.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+from tests.infra.program import ACCOUNT, ROOT, STACK, Resource, Run, run
+
+PAGE = ROOT / "docs" / "iam.md"
+
+HEAD = """\
+# Who may do what
+
+Written from the code by `python -m tests.infra.iam_table`; a test holds that it is up to date.
+The policies themselves, with the reasons, are functions in `infra/policies.py`.
+Names stand for this stack's own resources. An asterisk as the whole resource means that AWS's
+authorization table has no resource for the action.
+"""
+
+TITLES = {
+    "api-handler": "The API's function",
+    "processor-stream-handler": "The stream handler",
+    "processor-reconciler": "The reconciler",
+    "processor-dead-letter-handler": "The dead-letter handler",
+    "fleet": "The virtual machine",
+    "network-s3": "Through the network's S3 endpoint",
+    "network-dynamodb": "Through the network's DynamoDB endpoint",
+    "storage-work": "On the work queue",
+    "storage-data": "On the data bucket",
+    "site": "On the page's bucket",
+}
+
+
+def page(run: Run) -> str:
+    """Return the page: a table for each policy."""
+    found = {one.name: one for one in run.resources if _has_policy(one)}
+    assert set(found) == set(TITLES), sorted(set(found) ^ set(TITLES))
+    sections = [HEAD, *(_section(title, found[name]) for name, title in TITLES.items())]
+    return "\n".join(sections)
+
+
+def _has_policy(resource: Resource) -> bool:
+    return "policy" in resource.inputs and resource.kind != "RestApi"
+
+
+def _section(title: str, resource: Resource) -> str:
+    rows = [row for one in resource.json("policy")["Statement"] for row in _rows(one)]
+    head = [f"## {title}", "", "| | action | on | if |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows, ""])
+
+
+def _rows(statement: dict[str, Any]) -> Iterator[str]:
+    resources = "<br>".join(f"`{_short(arn)}`" for arn in _list(statement["Resource"]))
+    actions = "<br>".join(f"`{action}`" for action in _list(statement["Action"]))
+    conditions = [_who(statement), *_conditions(statement.get("Condition", {}))]
+    condition = "<br>".join(one for one in conditions if one)
+    yield f"| {statement['Effect'].lower()} | {actions} | {resources} | {condition} |"
+
+
+def _who(statement: dict[str, Any]) -> str:
+    who = statement.get("Principal", {})
+    return f"`{who['Service']}`" if isinstance(who, dict) and who else ""
+
+
+def _conditions(condition: dict[str, dict[str, Any]]) -> Iterator[str]:
+    for values in condition.values():
+        for key, value in values.items():
+            shown = " or ".join(_short(str(one)) for one in _list(value))
+            yield f"`{key}` is `{shown}`"
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _short(arn: str) -> str:
+    """Return an ARN without partition, region and account, which are the stack's."""
+    text = arn if arn.count(":") < 5 else ":".join([arn.split(":")[2], *arn.split(":")[5:]])
+    return text.replace(STACK, "the stack").replace(ACCOUNT, "the account")
+
+
+if __name__ == "__main__":
+    os.chdir(ROOT)
+    PAGE.write_text(page(run()))
