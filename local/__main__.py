@@ -7,9 +7,8 @@ import signal
 import sys
 import time
 
-from local.api import ApiError
+from local.child import StartError
 from local.deploy import DeployError, own_settings
-from local.emulator import EmulatorError
 from local.front import PortUnavailable
 from local.system import PROJECT, LocalSystem, PartEnded
 
@@ -32,7 +31,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("Stopped.")
         return 0
-    except (BadPort, PortUnavailable, EmulatorError, DeployError, ApiError, PartEnded) as error:
+    except (BadPort, PortUnavailable, StartError, DeployError, PartEnded) as error:
         print(f"Stopped: {error}", file=sys.stderr)
         return 1
     return 0

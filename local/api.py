@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from local.account import RoleSession
-from local.cage import Cage
-from local.emulator import HOST, SYSTEM_PATH, answers, free_port, tail
+from local.child import HOST, SYSTEM_PATH, ServerProcess, StartError, free_port
 from local.loopback import Handler, Server
-from local.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,12 +25,7 @@ if TYPE_CHECKING:
     from local.deploy import Resource
 
 STAGE = "api"
-_READY_SECONDS = 30.0
 _CHALICE = "from chalice.cli import main; main()"
-
-
-class ApiError(Exception):
-    """The API did not start. The message ends with the tail of its log."""
 
 
 class CredentialsService(Server):
@@ -70,46 +63,37 @@ class Api:
     """A running ``chalice local``.
 
     :param function: the API function as the program declares it.
-    :raises ApiError: if it ends, or is not ready in time.
+    :raises StartError: if it ends, or is not ready in time.
     """
 
     def __init__(self, account: Account, function: Resource, app: Path, scratch: Path) -> None:
-        self.log = scratch / "api.log"
         self.port = free_port()
         session = RoleSession(account, function.outputs["role"], function.id)
         self._credentials = CredentialsService(session.credentials)
         self._credentials.start()
-        command = [sys.executable, "-c", _CHALICE, "local", "--no-autoreload"]
-        with self.log.open("wb") as output:
-            self._cage = Cage(
-                [*command, "--host", HOST, "--port", str(self.port), "--stage", STAGE],
-                env=_environment(function, account, self._credentials, scratch),
-                cwd=app,
-                output=output,
-            )
-        self._await_ready()
-
-    def _await_ready(self) -> None:
-        def ready() -> bool:
-            return not self.running or answers(self.port, "/health")
-
         try:
-            wait_until(ready, seconds=_READY_SECONDS, what="the API's start")
-        except TimeoutError as error:
-            self.stop()
-            raise ApiError(f"{error}\n{tail(self.log)}") from None
-        if not self.running:
-            self.stop()
-            raise ApiError(f"the API ended at once\n{tail(self.log)}")
+            self.process = self._start(account, function, app, scratch)
+        except StartError:
+            self._credentials.stop()
+            raise
 
-    @property
-    def running(self) -> bool:
-        """Whether its process is alive."""
-        return self._cage.running
+    def _start(
+        self, account: Account, function: Resource, app: Path, scratch: Path
+    ) -> ServerProcess:
+        command = [sys.executable, "-c", _CHALICE, "local", "--no-autoreload"]
+        return ServerProcess(
+            "the API",
+            [*command, "--host", HOST, "--port", str(self.port), "--stage", STAGE],
+            env=_environment(function, account, self._credentials, scratch),
+            cwd=app,
+            log=scratch / "api.log",
+            port=self.port,
+            health="/health",
+        )
 
     def stop(self) -> None:
         """End it."""
-        self._cage.kill()
+        self.process.stop()
         self._credentials.stop()
 
 

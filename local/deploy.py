@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from local.cage import Cage
-from local.emulator import tail
+from local.child import tail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

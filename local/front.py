@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from botocore.exceptions import ClientError
 
 from local import gateway
-from local.emulator import HOST
+from local.child import HOST
 from local.gateway import GatewayError, GatewayResponses
 from local.loopback import Handler, Server
 

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
-from local.emulator import HOST
+from local.child import HOST
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import jobs
 from local import deploy
 from local.api import Api
-from local.emulator import Emulator, tail
+from local.child import tail
+from local.emulator import Emulator
 from local.front import Front, Routes, headers_of_policy
 from local.gateway import GatewayResponses
 from local.narrator import Narrator
@@ -43,7 +44,8 @@ class LocalSystem:
     :param config: configuration over the defaults, as ``{"addendum:max_instances": 1}``.
     :param say: takes each line of progress and narration.
     :raises PortUnavailable: if the port cannot be had.
-    :raises EmulatorError, DeployError, ApiError: if that part does not start.
+    :raises StartError: if the emulator or the API does not start.
+    :raises DeployError: if the Pulumi program fails.
     """
 
     url: str
@@ -102,10 +104,9 @@ class LocalSystem:
 
         :raises PartEnded: naming the first that does not.
         """
-        if not self._emulator.running:
-            raise PartEnded(f"the emulator ended by itself\n{tail(self._emulator.log)}")
-        if not self._api.running:
-            raise PartEnded(f"the API ended by itself\n{tail(self._api.log)}")
+        for process in (self._emulator.process, self._api.process):
+            if not process.running:
+                raise PartEnded(f"{process.name} ended by itself\n{tail(process.log)}")
         for loop in (self.host.loop, self._narrator.loop):
             if loop.error is not None:
                 raise PartEnded(f"{loop.name} failed: {loop.error}") from loop.error

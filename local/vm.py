@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from local.account import RoleSession
 from local.cage import Cage
-from local.emulator import SYSTEM_PATH
+from local.child import SYSTEM_PATH
 from local.loop import Loop
 from local.metadata import Identity, MetadataService
 

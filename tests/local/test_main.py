@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from local.emulator import free_port
+from local.child import free_port
 from local.system import PROJECT
 from local.waiting import wait_until
 
