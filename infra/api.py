@@ -11,7 +11,7 @@ import pulumi_aws as aws
 import jobs
 from infra import policies
 from infra.chalice_app import API_HANDLER, ChaliceApp, ChaliceAppArgs, FunctionArgs
-from infra.settings import ApiLimits, Uploads
+from infra.settings import ApiLimits, Functions, Uploads
 from infra.storage import Storage
 
 
@@ -22,8 +22,7 @@ class ApiArgs:
     storage: Storage
     uploads: Uploads
     limits: ApiLimits
-    runtime: str
-    log_retention_days: int
+    functions: Functions
 
 
 class Api(pulumi.ComponentResource):
@@ -51,8 +50,8 @@ class Api(pulumi.ComponentResource):
             ChaliceAppArgs(
                 folder=Path("api"),
                 functions={API_HANDLER: FunctionArgs(environment, statements)},
-                runtime=args.runtime,
-                log_retention_days=args.log_retention_days,
+                runtime=args.functions.lambda_runtime,
+                log_retention_days=args.functions.log_retention_days,
                 requests_per_second=args.limits.api_requests_per_second,
                 access_logs=args.limits.api_access_logs,
             ),

@@ -48,7 +48,7 @@ class FunctionArgs:
     """
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChaliceAppArgs:
     """Inputs of :class:`ChaliceApp`."""
 

@@ -14,9 +14,9 @@ import pulumi
 import pulumi_aws as aws
 
 import jobs
-from infra import metrics, policies
-from infra.bundle import Bundle
-from infra.settings import Machines
+from infra import bundle, metrics, policies
+from infra.network import Network
+from infra.settings import Machines, Uploads
 from infra.storage import VISIBILITY_SECONDS, Storage
 
 IMAGE_PARAMETER = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64"
@@ -37,12 +37,12 @@ ROOT_DEVICE = "/dev/xvda"
 class FleetArgs:
     """Inputs of :class:`Fleet`."""
 
+    stack: str
+    """Value of the tag on all that is launched."""
     storage: Storage
-    stack_tag: str
-    security_group_id: pulumi.Input[str]
-    bundle: Bundle
+    network: Network
+    uploads: Uploads
     machines: Machines
-    max_file_bytes: int
 
 
 class Fleet(pulumi.ComponentResource):
@@ -59,11 +59,12 @@ class Fleet(pulumi.ComponentResource):
         self._name = name
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
+        self._worker = bundle.build()
         role = self._role()
         profile = aws.iam.InstanceProfile(name, role=role.name, opts=self._child)
         script_key = f"{jobs.SCRIPT_PREFIX}script-{_digest(args.machines.script)}"
         objects = [
-            self._object("worker", args.bundle.key, args.bundle.path),
+            self._object("worker", self._worker.key, self._worker.path),
             self._object("script", script_key, args.machines.script),
         ]
         template = self._template(profile, self._user_data(script_key), objects)
@@ -109,7 +110,7 @@ class Fleet(pulumi.ComponentResource):
             jobs.Env.TABLE: storage.table.name,
             jobs.Env.BUCKET: storage.bucket.name,
             jobs.Env.QUEUE_URL: storage.queue.url,
-            jobs.Env.WORKER_KEY: self._args.bundle.key,
+            jobs.Env.WORKER_KEY: self._worker.key,
             jobs.Env.SCRIPT_KEY: script_key,
             jobs.Env.FRESH_VM_PER_JOB: str(machines.fresh_vm_per_job).lower(),
             jobs.Env.MAX_LIFE: str(machines.max_life),
@@ -135,13 +136,15 @@ class Fleet(pulumi.ComponentResource):
             # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/Using_ChangingInstanceInitiatedShutdownBehavior.html
             instance_initiated_shutdown_behavior="terminate",
             metadata_options=_METADATA,
-            network_interfaces=[_interface(self._args.security_group_id)],
+            network_interfaces=[_interface(self._args.network.security_group_id)],
             block_device_mappings=[
-                _disk(disk_gib(self._args.max_file_bytes, self._args.machines.instance_types))
+                _disk(
+                    disk_gib(self._args.uploads.max_file_bytes, self._args.machines.instance_types)
+                )
             ],
             user_data=user_data,
             tag_specifications=[
-                _tagged(kind, self._args.stack_tag)
+                _tagged(kind, self._args.stack)
                 for kind in ("instance", "volume", "network-interface")
             ],
             update_default_version=True,

@@ -10,6 +10,7 @@ import pulumi
 import pulumi_aws as aws
 
 from infra import policies
+from infra.storage import Storage
 
 ADDRESSES = ipaddress.ip_network("10.0.0.0/16")
 EVERYWHERE = "0.0.0.0/0"
@@ -21,8 +22,8 @@ class NetworkArgs:
 
     availability_zones: int
     """How many zones to spread over, one public subnet in each."""
-    bucket_arn: pulumi.Input[str]
-    table_arn: pulumi.Input[str]
+    storage: Storage
+    """What the endpoints lead to."""
 
 
 class Network(pulumi.ComponentResource):
@@ -46,8 +47,10 @@ class Network(pulumi.ComponentResource):
             opts=self._child,
         )
         self._routes = self._way_out()
-        self._endpoint("s3", policies.through_s3_endpoint, bucket_arn=args.bucket_arn)
-        self._endpoint("dynamodb", policies.through_dynamodb_endpoint, table_arn=args.table_arn)
+        self._endpoint("s3", policies.through_s3_endpoint, bucket_arn=args.storage.bucket.arn)
+        self._endpoint(
+            "dynamodb", policies.through_dynamodb_endpoint, table_arn=args.storage.table.arn
+        )
         subnets = self._subnets(args.availability_zones)
         group = self._security_group()
         self.subnet_ids = [subnet.id for subnet in subnets]

@@ -162,18 +162,25 @@ def read_dead_letters(*, dead_letter_queue_arn: str, table_arn: str) -> list[Sta
     ]
 
 
+def compare(*, queue_arn: str, table_arn: str) -> list[Statement]:
+    """Compare backlog with machines. Describe calls cannot be limited to a resource."""
+    return [
+        _allow(["sqs:GetQueueAttributes"], queue_arn),
+        _allow(["dynamodb:Query"], f"{table_arn}/index/{jobs.INSTANCE_INDEX}"),
+        _allow(["ec2:DescribeInstances"], "*"),
+    ]
+
+
 def launch(
     *,
     stack_tag: str,
-    queue_arn: str,
-    table_arn: str,
     template_arn: str,
     subnet_arns: Sequence[str],
     security_group_arn: str,
     role_arn: str,
     image_parameter: str,
 ) -> list[Statement]:
-    """Compare backlog with machines, and launch machines of this stack's template only.
+    """Launch machines of this stack's template only.
 
     CreateFleet knows no launch-template condition keys, so both actions are pinned by
     resource. Instant fleets launch with the caller's own permissions:
@@ -194,10 +201,6 @@ def launch(
     on_creation = {"StringEquals": {"ec2:CreateAction": ["CreateFleet", "RunInstances"]}}
     to_ec2 = {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}
     return [
-        _allow(["sqs:GetQueueAttributes"], queue_arn),
-        _allow(["dynamodb:Query"], f"{table_arn}/index/{jobs.INSTANCE_INDEX}"),
-        # Describe calls cannot be limited to a resource.
-        _allow(["ec2:DescribeInstances"], "*"),
         _allow(both, [template_arn, *subnet_arns]),
         _allow(["ec2:RunInstances"], security_group_arn),
         _allow(both, image, {"StringEquals": {"ec2:Owner": "amazon"}}),

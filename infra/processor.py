@@ -15,7 +15,7 @@ from infra import policies
 from infra.chalice_app import ChaliceApp, ChaliceAppArgs, FunctionArgs
 from infra.fleet import IMAGE_PARAMETER, Fleet
 from infra.network import Network
-from infra.settings import Machines
+from infra.settings import Functions, Machines
 from infra.storage import DEAD_LETTER_VISIBILITY_SECONDS, Storage
 
 
@@ -23,13 +23,12 @@ from infra.storage import DEAD_LETTER_VISIBILITY_SECONDS, Storage
 class ProcessorArgs:
     """Inputs of :class:`Processor`."""
 
-    stack_tag: str
+    stack: str
     storage: Storage
     network: Network
     fleet: Fleet
     machines: Machines
-    runtime: str
-    log_retention_days: int
+    functions: Functions
 
 
 class Processor(pulumi.ComponentResource):
@@ -47,8 +46,8 @@ class Processor(pulumi.ComponentResource):
             ChaliceAppArgs(
                 folder=Path("processor"),
                 functions=self._functions(),
-                runtime=args.runtime,
-                log_retention_days=args.log_retention_days,
+                runtime=args.functions.lambda_runtime,
+                log_retention_days=args.functions.log_retention_days,
             ),
             self._child,
         )
@@ -61,17 +60,18 @@ class Processor(pulumi.ComponentResource):
         args, storage = self._args, self._args.storage
         launch = policies.render(
             policies.launch,
-            stack_tag=args.stack_tag,
-            queue_arn=storage.queue.arn,
-            table_arn=storage.table.arn,
+            stack_tag=args.stack,
             template_arn=args.fleet.template_arn,
             subnet_arns=args.network.subnet_arns,
             security_group_arn=args.network.security_group_arn,
             role_arn=args.fleet.role_arn,
             image_parameter=IMAGE_PARAMETER,
         )
+        compare = policies.render(
+            policies.compare, queue_arn=storage.queue.arn, table_arn=storage.table.arn
+        )
         terminate = policies.render(
-            policies.terminate, stack_tag=args.stack_tag, template_arn=args.fleet.template_arn
+            policies.terminate, stack_tag=args.stack, template_arn=args.fleet.template_arn
         )
         stream = policies.render(policies.read_stream, stream_arn=storage.table.stream_arn)
         dead_letters = policies.render(
@@ -80,8 +80,8 @@ class Processor(pulumi.ComponentResource):
             table_arn=storage.table.arn,
         )
         return {
-            "stream_handler": FunctionArgs(self._environment(), _joined(stream, launch)),
-            "reconciler": FunctionArgs(self._environment(), _joined(launch, terminate)),
+            "stream_handler": FunctionArgs(self._environment(), _joined(stream, compare, launch)),
+            "reconciler": FunctionArgs(self._environment(), _joined(compare, launch, terminate)),
             "dead_letter_handler": FunctionArgs({jobs.Env.TABLE: storage.table.name}, dead_letters),
         }
 
@@ -90,7 +90,7 @@ class Processor(pulumi.ComponentResource):
         return {
             jobs.Env.TABLE: args.storage.table.name,
             jobs.Env.QUEUE_URL: args.storage.queue.url,
-            jobs.Env.STACK: args.stack_tag,
+            jobs.Env.STACK: args.stack,
             jobs.Env.BACKLOG_PER_INSTANCE: str(machines.backlog_per_instance),
             jobs.Env.FRESH_VM_PER_JOB: str(machines.fresh_vm_per_job).lower(),
             jobs.Env.MAX_INSTANCES: str(machines.max_instances),

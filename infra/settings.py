@@ -80,6 +80,14 @@ class ApiLimits:
 
 
 @dataclass(frozen=True)
+class Functions:
+    """What all functions share."""
+
+    lambda_runtime: str
+    log_retention_days: int
+
+
+@dataclass(frozen=True)
 class Alerts:
     """Whom to tell, and at which cost a month."""
 
@@ -95,12 +103,11 @@ class Settings:
     machines: Machines
     domain: OwnDomain
     api: ApiLimits
+    functions: Functions
     alerts: Alerts
     availability_zones: int
     site_origins: tuple[str, ...]
     upload_origin: str
-    lambda_runtime: str
-    log_retention_days: int
     deletion_protection: bool
 
 
@@ -110,6 +117,7 @@ _GROUPS = {
     "machines": Machines,
     "domain": OwnDomain,
     "api": ApiLimits,
+    "functions": Functions,
     "alerts": Alerts,
 }
 

@@ -57,7 +57,9 @@ class Site(pulumi.ComponentResource):
         self._name = name
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)
-        self.bucket = PrivateBucket(name, PrivateBucketArgs(args.deletion_protection), self._child)
+        self.bucket = PrivateBucket(
+            name, PrivateBucketArgs(deletion_protection=args.deletion_protection), self._child
+        )
         for path in page_files(args.folder):
             self._upload(path, path.relative_to(args.folder).as_posix())
         self.distribution = self._distribution()

@@ -47,7 +47,9 @@ class Storage(pulumi.ComponentResource):
         self._child = pulumi.ResourceOptions(parent=self)
         self.table = self._table(args.deletion_protection)
         self.bucket = PrivateBucket(
-            f"{name}-data", PrivateBucketArgs(args.deletion_protection), self._child
+            f"{name}-data",
+            PrivateBucketArgs(deletion_protection=args.deletion_protection),
+            self._child,
         )
         self.bucket.attach_policy()
         self._expire_objects(args.retention_days + 1)

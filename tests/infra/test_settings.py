@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,10 @@ def test_every_key_has_a_type_a_default_and_a_description(key: str) -> None:
 
 def test_the_settings_are_exactly_the_declared_keys() -> None:
     loaded = _load({})
-    groups = [getattr(loaded, name) for name in ("uploads", "machines", "domain", "api", "alerts")]
-    names = [name for group in [loaded, *groups] for name in vars(group)]
-    assert set(names) - {"uploads", "machines", "domain", "api", "alerts"} <= set(DECLARED)
-    assert set(DECLARED) <= set(names)
+    values = {**vars(loaded)}
+    for group in [name for name, value in values.items() if is_dataclass(value)]:
+        values |= vars(values.pop(group))
+    assert set(values) == set(DECLARED)
 
 
 def test_the_defaults_are_those_of_the_design() -> None:
