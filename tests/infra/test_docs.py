@@ -47,3 +47,10 @@ def test_every_file_and_setting_that_is_named_exists(text: str) -> None:
         assert (ROOT / name).exists(), name
     for name in re.findall(r"`((?:max|api|retention|deletion|alarm|hosted|monthly)_\w+)`", text):
         assert f"  {name}:" in settings, name
+
+
+def test_every_test_that_is_named_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", ARCHITECTURE))
+    sources = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert named
+    assert [name for name in sorted(named) if f"def {name}(" not in sources] == []

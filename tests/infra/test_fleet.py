@@ -98,6 +98,24 @@ def test_user_data_is_settings_then_the_boot_script_as_it_is(declared: Run) -> N
     assert text.endswith((ROOT / "ec2_userdata/boot.sh").read_text())
 
 
+def _commands(run: Run) -> str:
+    lines = _user_data(run).splitlines()
+    return "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+
+
+def test_the_machine_works_on_its_disk_not_in_memory(declared: Run) -> None:
+    """/tmp on Amazon Linux 2023 is a RAM disk."""
+    assert "/var/lib/addendum" in _commands(declared)
+    assert "/tmp" not in _commands(declared)
+
+
+def test_the_machine_ends_by_shutdown_only(declared: Run) -> None:
+    """``halt`` stops the system without ending the instance."""
+    words = set(_commands(declared).split())
+    assert "shutdown" in words
+    assert not {"halt", "poweroff", "reboot", "systemctl"} & words
+
+
 def test_the_settings_reach_a_shell_unharmed(changed: Run) -> None:
     exports = "".join(
         line + "\n" for line in _user_data(changed).splitlines() if line.startswith("export ADD")

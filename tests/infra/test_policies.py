@@ -227,6 +227,13 @@ def test_the_processor_cannot_touch_objects(declared: Run, role: str) -> None:
     assert not any(action.startswith("s3:") for action in actions)
 
 
+def test_nobody_may_create_a_service_linked_role(everything: list[Run]) -> None:
+    """Spot's is a prerequisite, once per account."""
+    for each in everything:
+        actions = {a for one in _statements(each) for a in _list(one["Action"])}
+        assert {action for action in actions if action.startswith("iam:")} == {"iam:PassRole"}
+
+
 def test_the_machine_needs_no_permission_on_ec2(declared: Run) -> None:
     actions = [a for one in declared.statements("fleet") for a in _list(one["Action"])]
     assert not any(action.startswith(("ec2:", "iam:", "ssm:")) for action in actions)
