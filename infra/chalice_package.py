@@ -1,8 +1,8 @@
 """Chalice as a compiler: an app folder in, a Lambda zip and an API description out.
 
-``chalice package`` writes a cache into the app, follows the clock nowhere, but does
-follow file modes and the order of directory entries. So it runs on a copy with
-symlinks resolved, and its zip is written anew: the same app gives the same bytes.
+``chalice package`` writes a cache into the app, and its zip depends on file modes and
+on the order of directory entries. So it runs on a copy with symlinks resolved, and
+the zip is written anew: the same app gives the same bytes.
 """
 
 from __future__ import annotations
@@ -91,9 +91,8 @@ def package(
 
 def _fingerprint(folder: Path, stage: str) -> str:
     """Return a hash of all that the package depends on."""
-    digest = hashlib.sha256(
-        f"{stage} {metadata.version('chalice')} {sys.version_info[:2]}".encode()
-    )
+    tools = f"{stage} {metadata.version('chalice')} {sys.version_info[:2]}"
+    digest = hashlib.sha256(tools.encode() + Path(__file__).read_bytes())
     for name, path in sorted(_files(folder)):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         digest.update(f"\n{name} {content}".encode())

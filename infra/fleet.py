@@ -143,10 +143,7 @@ class Fleet(pulumi.ComponentResource):
                 )
             ],
             user_data=user_data,
-            tag_specifications=[
-                _tagged(kind, self._args.stack)
-                for kind in ("instance", "volume", "network-interface")
-            ],
+            tag_specifications=[_tagged_interface(self._args.stack)],
             update_default_version=True,
             opts=pulumi.ResourceOptions(parent=self, depends_on=objects),
         )
@@ -176,14 +173,14 @@ def _interface(
     )
 
 
-def _tagged(kind: str, stack_tag: str) -> aws.ec2.LaunchTemplateTagSpecificationArgs:
-    """Return the tags of one kind of thing that a launch makes.
+def _tagged_interface(stack: str) -> aws.ec2.LaunchTemplateTagSpecificationArgs:
+    """Return the network interface's tags, for CreateFleet documents none for it.
 
-    CreateFleet documents fleet and instance tags only; the template covers the others:
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateTagSpecificationRequest.html
     """
     return aws.ec2.LaunchTemplateTagSpecificationArgs(
-        resource_type=kind, tags={jobs.STACK_TAG: stack_tag}
+        resource_type="network-interface", tags={jobs.STACK_TAG: stack}
     )
 
 
