@@ -15,8 +15,8 @@ from infra import policies
 from tests.infra.program import ACCOUNT, STACK, Resource, Run
 
 with warnings.catch_warnings():
-    # It leaves a file open while it is imported.
-    warnings.simplefilter("ignore", ResourceWarning)
+    # It leaves a file open and uses what is deprecated, all while it is imported.
+    warnings.simplefilter("ignore")
     import parliament
 
 REGION = "eu-central-1"
