@@ -35,6 +35,6 @@ shutdown -h "+$(((ADDENDUM_MAX_LIFE + 59) / 60))"
 
 ADDENDUM_BOOTED_AT=$(date +%s)
 # A just-created role can be unknown for some seconds.
-export ADDENDUM_BOOTED_AT AWS_METADATA_SERVICE_NUM_ATTEMPTS=10 AWS_RETRY_MODE=standard
+export ADDENDUM_BOOTED_AT AWS_METADATA_SERVICE_NUM_ATTEMPTS=10 AWS_METADATA_SERVICE_TIMEOUT=5
 aws s3 cp "s3://$ADDENDUM_BUCKET/$ADDENDUM_WORKER_KEY" - | tar -xzf - -C "$root/worker"
 python3 "$root/worker/worker.py"

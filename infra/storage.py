@@ -73,7 +73,7 @@ class Storage(pulumi.ComponentResource):
             projection_type="KEYS_ONLY",
         )
         return aws.dynamodb.Table(
-            f"{self._name}-files",
+            "FileTable",
             billing_mode="PAY_PER_REQUEST",
             attributes=keys,
             hash_key="id",
@@ -150,7 +150,10 @@ class Storage(pulumi.ComponentResource):
 
 
 class UploadAccess(pulumi.ComponentResource):
-    """Which origins a browser may upload from. Made last: the page's own is known late."""
+    """From which origins a browser may upload, and read the end of a result for a preview.
+
+    Made last: the page's own origin is known late.
+    """
 
     def __init__(
         self,
@@ -166,8 +169,18 @@ class UploadAccess(pulumi.ComponentResource):
             allowed_headers=["content-type"],
             max_age_seconds=3600,
         )
+        previews = aws.s3.BucketCorsConfigurationCorsRuleArgs(
+            allowed_methods=["GET"],
+            allowed_origins=origins,
+            allowed_headers=["range"],
+            expose_headers=["Content-Range"],
+            max_age_seconds=3600,
+        )
         aws.s3.BucketCorsConfiguration(
-            name, bucket=bucket, cors_rules=[forms], opts=pulumi.ResourceOptions(parent=self)
+            name,
+            bucket=bucket,
+            cors_rules=[forms, previews],
+            opts=pulumi.ResourceOptions(parent=self),
         )
         self.register_outputs({})
 

@@ -163,7 +163,9 @@ class Fleet:
         template = self._template
         token = hashlib.sha256(f"{occasion}/{count}/{template.version}".encode()).hexdigest()
         tags = [{"Key": jobs.STACK_TAG, "Value": self._stack}]
-        kinds = ("fleet", "instance", "volume", "network-interface")
+        # The network interface gets its tag from the template: for an instant fleet,
+        # CreateFleet documents no tags for interfaces.
+        kinds = ("fleet", "instance", "volume")
         return {
             "Type": "instant",
             "ClientToken": token,

@@ -27,3 +27,10 @@ def system() -> Iterator[LocalSystem]:
 def person(system: LocalSystem) -> Person:
     """Somebody who uses it."""
     return Person(system.url)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of the whole system in one process, which starts it once."""
+    for item in items:
+        if "e2e" in item.nodeid:
+            item.add_marker(pytest.mark.xdist_group("system"))

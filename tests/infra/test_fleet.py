@@ -124,7 +124,7 @@ def test_the_settings_reach_a_shell_unharmed(changed: Run) -> None:
     )
     variables = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
     expected = {
-        jobs.Env.TABLE: "storage-files",
+        jobs.Env.TABLE: "FileTable",
         jobs.Env.BUCKET: "storage-data",
         jobs.Env.QUEUE_URL: "https://queues/storage-work",
         jobs.Env.FRESH_VM_PER_JOB: "true",

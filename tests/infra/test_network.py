@@ -44,7 +44,7 @@ def test_the_endpoints_lead_to_this_stacks_bucket_and_table_only(declared: Run) 
     (objects,) = s3.json("policy")["Statement"]
     assert objects["Resource"] == ["arn:aws:s3:::storage-data", "arn:aws:s3:::storage-data/*"]
     (items,) = dynamodb.json("policy")["Statement"]
-    assert items["Resource"].endswith("table/storage-files")
+    assert items["Resource"].endswith("table/FileTable")
 
 
 def test_the_endpoints_let_through_all_that_a_machine_may_do(declared: Run) -> None:

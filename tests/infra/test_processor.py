@@ -44,7 +44,7 @@ def test_each_function_is_told_what_it_reads_and_nothing_else(declared: Run) -> 
 
 def test_new_records_call_the_stream_handler_and_are_soon_given_up(declared: Run) -> None:
     mapping = dict(declared.one("EventSourceMapping", "stream").inputs)
-    assert mapping.pop("eventSourceArn").endswith("table/storage-files/stream/2026-01-01")
+    assert mapping.pop("eventSourceArn").endswith("table/FileTable/stream/2026-01-01")
     assert mapping.pop("functionName").endswith(":processor-stream-handler")
     assert json.loads(mapping.pop("filterCriteria")["filters"][0]["pattern"]) == {
         "eventName": ["INSERT"]

@@ -66,13 +66,14 @@ def test_no_message_is_older_than_its_record_can_be(changed: Run) -> None:
         assert queue.inputs["messageRetentionSeconds"] > 13 * 86400
 
 
-def test_uploads_are_allowed_from_exactly_the_pages_origin(everything: list[Run]) -> None:
+def test_exactly_the_pages_origin_may_upload_and_read_the_end_of_a_result(everything: list[Run]) -> None:
     for each, origin in zip(
         everything, ("https://d1.cloudfront.net", "http://127.0.0.1:8000"), strict=True
     ):
-        (rule,) = each.one("BucketCorsConfiguration").inputs["corsRules"]
-        assert rule["allowedOrigins"] == [origin]
-        assert rule["allowedMethods"] == ["POST"]
+        forms, previews = each.one("BucketCorsConfiguration").inputs["corsRules"]
+        assert forms["allowedOrigins"] == previews["allowedOrigins"] == [origin]
+        assert forms["allowedMethods"] == ["POST"]
+        assert previews["allowedMethods"] == ["GET"]
 
 
 def test_the_table_is_as_the_records_need_it(declared: Run) -> None:

@@ -44,7 +44,7 @@ class FakeEc2:
     _tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, instance_id: str, *, state: str = "running", minutes: float = 1) -> None:
-        launched = NOW - timedelta(minutes=minutes)
+        launched = datetime.now(UTC) - timedelta(minutes=minutes)
         self.shown.append(
             {"InstanceId": instance_id, "State": {"Name": state}, "LaunchTime": launched}
         )
@@ -151,7 +151,6 @@ def test_a_new_job_launches_one_machine_in_one_call(app: ModuleType, ec2: FakeEc
         "fleet",
         "instance",
         "volume",
-        "network-interface",
     }
 
 

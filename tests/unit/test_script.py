@@ -19,11 +19,8 @@ APPEND = ROOT / "ec2_userdata" / "append.sh"
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> script.Files:
-    """A job's folder that the script's user can reach."""
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    folder = tmp_path / "job"
+def files(open_folder: Path) -> script.Files:
+    folder = open_folder / "job"
     folder.mkdir()
     files = script.Files(folder)
     files.input.write_bytes(b"input")

@@ -106,12 +106,10 @@ class World:
 
 
 @pytest.fixture
-def world(table: jobs.JobTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+def world(table: jobs.JobTable, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     # AWS in the process is not safe for threads: its condition checks are not atomic.
     monkeypatch.setattr(os, "cpu_count", lambda: 1)
-    for parent in (tmp_path, *tmp_path.parents[:2]):
-        parent.chmod(0o755)
-    return World(table, tmp_path)
+    return World(table, open_folder)
 
 
 def until(condition: Callable[[], object], seconds: float = 20) -> None:

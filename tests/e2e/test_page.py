@@ -1,0 +1,154 @@
+"""The page in a real browser, against the whole system.
+
+No page may print to the console, break its own security policy, or send a request that
+fails, unless the test says so: the ``page`` fixture looks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from playwright.sync_api import expect, sync_playwright
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from playwright.sync_api import Browser, Page
+
+    from local.system import LocalSystem
+
+QUIET = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+DONE_MILLISECONDS = 60_000
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium, as the system has it."""
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        assert not os.environ.get("CI"), "CI must not skip the browser tests: install chromium"
+        pytest.skip("no chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+class Watched:
+    """A page, and everything on it that went wrong."""
+
+    def __init__(self, page: Page) -> None:
+        self.page = page
+        self.problems: list[str] = []
+        page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
+        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        page.on("requestfailed", self._note_failure)
+        page.on("response", self._note_status)
+
+    def _note_failure(self, request: Any) -> None:
+        # A link that turns out to be a download ends as an aborted navigation.
+        if not (request.is_navigation_request() and request.failure == "net::ERR_ABORTED"):
+            self.problems.append(f"failed: {request.url}: {request.failure}")
+
+    def _note_status(self, response: Any) -> None:
+        if response.status >= 400:
+            self.problems.append(f"{response.status}: {response.url}")
+
+
+@pytest.fixture
+def page(browser: Browser, system: LocalSystem) -> Iterator[Page]:
+    """A fresh visitor's page."""
+    context = browser.new_context(accept_downloads=True)
+    context.set_default_timeout(20_000)
+    watched = Watched(context.new_page())
+    watched.page.goto(system.url)
+    yield watched.page
+    context.close()
+    assert watched.problems == []
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def submit(page: Page, files: list[Path], text: str) -> None:
+    page.set_input_files("#file", [str(path) for path in files])
+    page.fill("#text", text)
+    page.click("#submit")
+
+
+def job(page: Page, name: str) -> Any:
+    return page.locator("li.job").filter(has_text=name)
+
+
+def test_a_visitor_gets_the_file_back_with_the_text_appended(page: Page, tmp_path: Path) -> None:
+    name = "naïve résumé 文件 100%.txt"
+    submit(page, [write(tmp_path, name, b"first line\n")], "second line")
+    done = job(page, name)
+    expect(done).to_have_attribute("data-status", "SUCCEEDED", timeout=DONE_MILLISECONDS)
+    with page.expect_download() as download:
+        done.locator("a.download").click()
+    assert download.value.suggested_filename == name
+    assert download.value.path().read_bytes() == b"first line\nsecond line"
+
+
+def test_ten_files_at_once_all_come_back(page: Page, tmp_path: Path) -> None:
+    files = [write(tmp_path, f"file {n}.txt", b"%d" % n) for n in range(10)]
+    submit(page, files, "x")
+    for path in files:
+        expect(job(page, path.name)).to_have_attribute(
+            "data-status", "SUCCEEDED", timeout=DONE_MILLISECONDS
+        )
+
+
+def test_the_list_survives_a_reload(page: Page, tmp_path: Path) -> None:
+    submit(page, [write(tmp_path, "kept.txt", b"x")], "y")
+    expect(job(page, "kept.txt")).to_have_attribute(
+        "data-status", "SUCCEEDED", timeout=DONE_MILLISECONDS
+    )
+    page.reload()
+    expect(job(page, "kept.txt")).to_have_attribute("data-status", "SUCCEEDED")
+
+
+def test_a_file_of_another_type_is_refused_before_anything_is_sent(
+    page: Page, tmp_path: Path
+) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    page.set_input_files("#file", str(write(tmp_path, "x.exe", b"x")))
+    page.fill("#text", "y")
+    page.click("#submit")
+    expect(page.get_by_text(re.compile(r"\.txt")).first).to_be_visible()
+    assert "POST" not in sent
+
+
+def test_script_looking_names_and_texts_are_only_ever_text(page: Page, tmp_path: Path) -> None:
+    name = "<img src=x onerror=alert(1)>.txt"
+    page.on("dialog", lambda dialog: pytest.fail(dialog.message))
+    submit(page, [write(tmp_path, name, b"<script>alert(2)</script>")], "<b>bold</b>")
+    done = job(page, name)
+    expect(done).to_have_attribute("data-status", "SUCCEEDED", timeout=DONE_MILLISECONDS)
+    assert page.locator("li.job img, li.job b, li.job script").count() == 0
+
+
+def test_the_page_comes_with_the_headers_that_protect_it(page: Page, system: LocalSystem) -> None:
+    answer = page.request.get(system.url)
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe-inline" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
