@@ -1,0 +1,446 @@
+/**
+ * The page: a form that starts jobs, the list of jobs, and one job's own view behind `#id`.
+ *
+ * A job is a plain object with its row in the list. `state` is what this browser knows (queued, uploading, uploaded,
+ * cancelled, error), `remote` what the API last said. Each job is kept in localStorage under a key of its own, so
+ * that two tabs do not overwrite each other's list.
+ */
+
+import { api, fetchJobs, fetchTail, sendFile } from "./transfer.js";
+import { drawJob, drawPreview, focusFirst, formatBytes, fromTemplate, statusOf } from "./view.js";
+
+const PREFIX = "addendum:";
+const KEPT = [
+  ...["key", "id", "name", "size", "textBytes", "state", "message", "added", "uploadMs", "lagMs", "tab", "remote"],
+  ...["status", "error", "created_at", "started_at", "finished_at", "expires_at"], // of `remote`: not the short-lived URL
+];
+const PARALLEL_UPLOADS = 3;
+const IDS_PER_REQUEST = 50;
+const FIRST_POLL = 500;
+const SLOWEST_POLL = 5000;
+const URL_LIFE = 240_000; // a download URL lives 300 s
+const LATE_UPLOAD = 600_000; // an upload that this browser lost sight of may show up for so long
+const MISSES = 3; // the first answers may lack a record that was just written
+const UNFINISHED = "The upload did not finish. Choose the file again to send it.";
+
+const $ = (id) => document.getElementById(id);
+const randomKey = () => PREFIX + crypto.getRandomValues(new Uint32Array(4)).join("-");
+const thisTab = randomKey();
+const jobs = new Map();
+const allJobs = () => [...jobs.values()];
+let limits = null;
+let chosen = [];
+let queue = [];
+
+// --- What survives a reload
+
+/** Storage throws in private modes and when it is full: the list then lives as long as the page. */
+function guarded(action) {
+  try {
+    return action();
+  } catch {
+    return null;
+  }
+}
+
+const readKept = (key) => guarded(() => JSON.parse(localStorage.getItem(key)));
+const forget = ({ key }) => guarded(() => localStorage.removeItem(key));
+
+function keep(job) {
+  if (job.visited || job.state === "cancelled") return;
+  guarded(() => localStorage.setItem(job.key, JSON.stringify(job, KEPT)));
+}
+
+function restoreAll() {
+  const keys = guarded(() => Object.keys(localStorage)) ?? [];
+  const records = keys.filter((key) => key.startsWith(PREFIX)).map(readKept).filter(Boolean);
+  records.sort((a, b) => a.added - b.added).forEach(restore);
+}
+
+function restore(record) {
+  if (record.remote?.expires_at * 1000 < Date.now()) return forget(record);
+  const job = addJob({ ...record, elsewhere: ["queued", "uploading"].includes(record.state) });
+  drawJob(job);
+  if (job.elsewhere) settleWhenTabEnds(job);
+}
+
+/** An upload belongs to the tab that holds the file. When that tab has ended, so has the upload. */
+async function settleWhenTabEnds(job) {
+  await navigator.locks?.request(job.tab, () => {});
+  const record = readKept(job.key);
+  if (!job.elsewhere || !record) return;
+  if (record.state !== "uploaded") Object.assign(record, { state: "error", message: UNFINISHED });
+  update(Object.assign(job, record, { elsewhere: false }));
+  wakePolling();
+}
+
+// --- The rows
+
+function addJob(fields) {
+  const job = { key: randomKey(), added: Date.now(), misses: 0, urlAt: 0, ...fields, row: fromTemplate("job-row") };
+  for (const [name, action] of Object.entries({ cancel, retry: enqueue, remove, download, peek })) {
+    job.row.querySelector(`.${name}`).addEventListener("click", (event) => action(job, event));
+  }
+  jobs.set(job.key, job);
+  $("list").prepend(job.row);
+  $("jobs").hidden = false;
+  return job;
+}
+
+function update(job) {
+  keep(job);
+  drawJob(job);
+}
+
+function dropRow(job) {
+  jobs.delete(job.key);
+  job.row.remove();
+  $("jobs").hidden = !jobs.size;
+  if (lastJob === job) lastJob = null;
+}
+
+function remove(job) {
+  const next = job.row.nextElementSibling ?? job.row.previousElementSibling;
+  forget(job);
+  dropRow(job);
+  location.hash = "";
+  focusFirst(next?.querySelector(".remove"), next?.querySelector(".cancel"), $("file"));
+}
+
+async function download(job, event) {
+  quietUntil = Date.now() + 1000;
+  if (isFresh(job)) return; // the link itself does it
+  event.preventDefault();
+  if (await freshUrl(job)) job.row.querySelector(".download").click();
+}
+
+const isFresh = ({ urlAt, remote }) => Date.now() - urlAt < URL_LIFE && remote?.download_url;
+
+async function freshUrl(job) {
+  if (!isFresh(job)) await refresh([job]).catch((problem) => notify(problem.message));
+  return isFresh(job);
+}
+
+async function peek(job) {
+  const [box, text] = [job.row.querySelector(".preview"), job.row.querySelector("pre")];
+  box.hidden = !box.hidden;
+  drawJob(job);
+  if (box.hidden || text.hasChildNodes()) return;
+  text.setAttribute("aria-label", `End of the result for ${job.name}`);
+  try {
+    const tail = await fetchTail(await freshUrl(job));
+    drawPreview(box, tail, tail.total === job.size + job.textBytes ? job.textBytes : 0);
+  } catch {
+    box.querySelector(".rule").textContent = "There is no preview. The download has the whole result.";
+  }
+}
+
+// --- Uploading
+
+function enqueue(job) {
+  const unknown = { id: undefined, remote: undefined, uploadMs: undefined, lagMs: undefined };
+  Object.assign(job, unknown, { state: "queued", tab: thisTab, sent: 0, samples: [], abort: new AbortController() });
+  job.row.querySelector("pre").replaceChildren();
+  queue.push(job);
+  update(job);
+  startUploads();
+}
+
+function startUploads() {
+  queue = queue.filter((job) => job.state === "queued");
+  const busy = allJobs().filter((job) => job.file && job.state === "uploading").length;
+  queue.splice(0, Math.max(0, PARALLEL_UPLOADS - busy)).forEach(upload);
+}
+
+async function upload(job) {
+  const { signal } = job.abort;
+  update(Object.assign(job, { state: "uploading", begunAt: performance.now() }));
+  try {
+    job.lagMs = await sendFile(job.file, job.text, { signal, ...uploadHooks(job) });
+    signal.throwIfAborted();
+    Object.assign(job, { state: "uploaded", uploadMs: performance.now() - job.begunAt });
+    announceStatus(job);
+    wakePolling();
+  } catch (problem) {
+    if (signal.aborted) return;
+    const { message, kind } = problem;
+    Object.assign(job, { state: "error", message, hopeless: kind === "final" });
+    announce(job, message);
+  }
+  update(Object.assign(job, { notice: "" }));
+  startUploads();
+}
+
+function uploadHooks(job) {
+  return {
+    onForm: (id) => update(Object.assign(job, { id })),
+    onProgress(sent) {
+      const at = performance.now();
+      job.samples = [...job.samples.filter((old) => at - old.at < 5000), { at, sent }]; // to tell the speed from
+      drawJob(Object.assign(job, { sent, notice: "" }));
+    },
+    onPause(notice) {
+      if (!job.notice) announce(job, notice);
+      drawJob(Object.assign(job, { notice, sent: 0, samples: [] }));
+    },
+  };
+}
+
+function cancel(job) {
+  job.abort.abort();
+  forget(job);
+  drawJob(Object.assign(job, { state: "cancelled", notice: "" }));
+  announceStatus(job);
+  startUploads();
+}
+
+let quietUntil = 0; // browsers ask about leaving even when a link only starts a download
+
+function onBeforeUnload(event) {
+  const sending = allJobs().some((job) => job.file && ["queued", "uploading"].includes(job.state));
+  if (sending && Date.now() > quietUntil) event.preventDefault();
+}
+
+// --- Polling
+
+let pollDelay = FIRST_POLL;
+let pollTimer = 0;
+let isPolling = false;
+
+/** Whether the API still has news about a job. */
+function isOpen({ id, state, elsewhere, message, added, remote, urlAt }) {
+  if (!id || state === "cancelled") return false;
+  if (state === "error") return message === UNFINISHED && Date.now() - added < LATE_UPLOAD;
+  if (state !== "uploaded") return elsewhere;
+  return !urlAt || !["SUCCEEDED", "FAILED"].includes(remote?.status);
+}
+
+function wakePolling() {
+  pollDelay = FIRST_POLL;
+  clearTimeout(pollTimer);
+  if (!isPolling) pollTimer = setTimeout(poll);
+}
+
+async function poll() {
+  const open = allJobs().filter(isOpen);
+  if (document.hidden || !open.length) return;
+  isPolling = true;
+  try {
+    await refresh(open);
+    notify("");
+  } catch (problem) {
+    notify(`${problem.message} Trying again.`);
+  }
+  isPolling = false;
+  pollTimer = setTimeout(poll, pollDelay);
+  pollDelay = Math.min(1.5 * pollDelay, SLOWEST_POLL);
+}
+
+async function refresh(open) {
+  for (let first = 0; first < open.length; first += IDS_PER_REQUEST) {
+    const asked = open.slice(first, first + IDS_PER_REQUEST).map((job) => [job, job.id]);
+    const found = await fetchJobs(asked.map(([, id]) => id));
+    asked.filter(([job, id]) => job.id === id && jobs.has(job.key)).forEach(([job, id]) => learn(job, found.get(id)));
+  }
+}
+
+function learn(job, remote) {
+  if (!remote) return miss(job);
+  const before = job.name && statusOf(job);
+  Object.assign(job, { remote, misses: 0, urlAt: Date.now(), name: remote.file_name });
+  if (job.visited || remote.status !== "PENDING") Object.assign(job, { state: "uploaded", elsewhere: false });
+  update(job);
+  if (job.id === hashId()) drawJobView(job);
+  if (statusOf(job) === before) return;
+  if (before) announceStatus(job);
+  wakePolling(); // where something moved, more may follow soon
+}
+
+function miss(job) {
+  job.misses += 1;
+  if (job.misses < MISSES) return;
+  if (!job.visited) return update(Object.assign(job, { state: "error", message: "This file is no longer kept." }));
+  $("missing").hidden = false;
+  $("job-title").textContent = "File not found";
+  dropRow(job);
+}
+
+// --- The form
+
+const byteLength = (text) => new TextEncoder().encode(text).length;
+
+/** Why a file cannot be sent, or "". */
+function fileProblem({ name, size }) {
+  if (!limits) return "";
+  const { file_types: types, max_file_bytes: most } = limits;
+  if (!types.some((type) => name.toLowerCase().endsWith(type))) return `Only ${types.join(", ")} files can be sent.`;
+  return size > most ? `Larger than ${formatBytes(most)}.` : "";
+}
+
+/** Why a text cannot be sent, or "". */
+function textProblem(text) {
+  const broken = /\p{Surrogate}/u.test(text); // half a character, which UTF-8 cannot carry
+  if (broken) return "The text has a broken character (half an emoji, perhaps). Type it again.";
+  const excess = limits ? byteLength(text) - limits.max_text_bytes : 0;
+  return excess > 0 ? `The text is ${formatBytes(excess)} too long.` : "";
+}
+
+function choose(files) {
+  chosen.push(...files);
+  $("file").value = ""; // choosing the same file again is a change again
+  $("alert").textContent = "";
+  drawChosen();
+}
+
+function drawChosen() {
+  $("chosen").replaceChildren(...chosen.map(chosenRow));
+  $("chosen").hidden = !chosen.length;
+  const good = chosen.filter((file) => !fileProblem(file)).length;
+  $("submit").textContent = good > 1 ? `Append to ${good} files` : "Append";
+}
+
+function chosenRow(file) {
+  const row = fromTemplate("chosen-row");
+  const [name, size, button, note] = row.children;
+  const problem = fileProblem(file);
+  name.textContent = file.name;
+  size.textContent = formatBytes(file.size);
+  note.textContent = problem || (file.size ? "" : "This file is empty: the result will be just the text.");
+  note.className = problem ? "note error" : "note warning";
+  button.setAttribute("aria-label", `Do not send ${file.name}`);
+  button.addEventListener("click", () => unchoose(file));
+  return row;
+}
+
+function unchoose(file) {
+  const index = chosen.indexOf(file);
+  chosen.splice(index, 1);
+  drawChosen();
+  focusFirst($("chosen").children[Math.min(index, chosen.length - 1)]?.querySelector("button"), $("file"));
+}
+
+function drawCounter() {
+  if (!limits) return;
+  const [used, most] = [byteLength($("text").value), limits.max_text_bytes];
+  const full = used > most ? `${formatBytes(used - most)} too long` : `${formatBytes(used)} of ${formatBytes(most)}`;
+  $("counter").textContent = used > 0.8 * most ? full : "";
+  $("counter").classList.toggle("error", used > most);
+}
+
+async function loadLimits() {
+  limits ??= await api("limits");
+  const { file_types: types, max_file_bytes: most, retention_days: days } = limits;
+  $("file").accept = types.join(",");
+  $("file-rule").textContent = `${types.join(", ")} up to ${formatBytes(most)} each. Deleted after ${days} day${days > 1 ? "s" : ""}.`;
+  drawChosen();
+  drawCounter();
+}
+
+async function submit(event) {
+  event.preventDefault();
+  $("alert").textContent = "";
+  if (!limits) await loadLimits().catch(() => {}); // without them it is the API that says no
+  const text = $("text").value;
+  const files = chosen.filter((file) => !fileProblem(file));
+  if (!files.length) complain(chosen.length ? "None of these files can be sent." : "Choose at least one file.", "file");
+  else if (textProblem(text)) complain(textProblem(text), "text");
+  else start(files, text);
+}
+
+function complain(message, field) {
+  $("alert").textContent = message;
+  $(field).focus();
+}
+
+/** Sends the good files. The bad ones and the text stay: nothing that was typed is thrown away. */
+function start(files, text) {
+  const shared = { text, textBytes: byteLength(text) };
+  const row = (file, index) => addJob({ ...shared, file, name: file.name, size: file.size, added: Date.now() + index });
+  files.reverse().map(row).reverse().forEach(enqueue);
+  chosen = chosen.filter(fileProblem);
+  drawChosen();
+  files.forEach((file) => announce(file, "added to the list"));
+  $("list").firstElementChild.scrollIntoView({ block: "nearest" });
+}
+
+// --- One job's own view
+
+const hashId = () => /^#([\w-]{12,64})$/.exec(location.hash)?.[1];
+let lastJob = null;
+
+/** Shows the list, or the one job that the address names. */
+function route(event) {
+  const id = hashId();
+  for (const job of allJobs()) {
+    job.row.classList.toggle("current", job.id === id);
+    if (job.visited && job.id !== id) dropRow(job);
+  }
+  document.body.dataset.view = id ? "job" : "list";
+  document.title = "Addendum";
+  $("missing").hidden = true;
+  if (id) enterJob(id);
+  if (event) focusFirst(id && $("job-title"), lastJob?.row.querySelector(".name"), $("jobs-title"), $("file"));
+}
+
+function enterJob(id) {
+  lastJob = allJobs().find((job) => job.id === id) ?? addJob({ id, visited: true, state: "uploaded" });
+  lastJob.row.classList.add("current");
+  drawJobView(lastJob);
+  window.scrollTo(0, 0);
+  wakePolling();
+}
+
+function drawJobView(job) {
+  drawJob(job);
+  $("job-title").textContent = job.name ?? "Looking for the file";
+  if (job.name) document.title = `${job.name} - Addendum`;
+  if (statusOf(job) === "SUCCEEDED" && isFresh(job) && job.row.querySelector(".preview").hidden) peek(job);
+}
+
+// --- What is said
+
+const NEWS = { PENDING: "uploaded, waiting for a machine", RUNNING: "running", SUCCEEDED: "done, ready to download", FAILED: "failed" };
+const unsaid = [];
+
+const announceStatus = (job) => announce(job, NEWS[statusOf(job)] ?? statusOf(job));
+
+/** Tells screen readers. What comes together is said together. */
+function announce({ name }, what) {
+  if (!unsaid.length) setTimeout(() => ($("status").textContent = unsaid.splice(0).join(". ")), 400);
+  unsaid.push(`${name}: ${what}`);
+}
+
+/** A line that stays until the next one: the service cannot be reached. */
+function notify(message) {
+  if ($("notice").textContent !== message) $("notice").textContent = message;
+}
+
+// --- Wiring
+
+const on = (target, types, action) => types.forEach((type) => target.addEventListener(type, action));
+
+/** Files may be dropped anywhere: a near miss must not make the browser leave for the file. */
+function onDrag(event) {
+  const { type, dataTransfer, relatedTarget } = event;
+  if (!dataTransfer.types.includes("Files")) return;
+  event.preventDefault();
+  document.body.classList.toggle("dragging", type === "dragover" || (type === "dragleave" && Boolean(relatedTarget)));
+  if (type !== "drop") return;
+  location.hash = "";
+  choose(dataTransfer.files);
+}
+
+on($("compose"), ["submit"], submit);
+on($("compose"), ["keydown"], (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && submit(event));
+on($("text"), ["input"], drawCounter);
+on($("file"), ["change"], () => choose($("file").files));
+on(window, ["dragover", "dragleave", "drop"], onDrag);
+on(window, ["hashchange"], route);
+on(window, ["beforeunload"], onBeforeUnload);
+on(window, ["online", "pageshow"], wakePolling);
+on(document, ["visibilitychange"], wakePolling);
+setInterval(() => document.hidden || allJobs().filter((job) => job.begunAt || isOpen(job)).forEach(drawJob), 1000);
+navigator.locks?.request(thisTab, () => new Promise(() => {})); // until the page ends, whatever ends it
+restoreAll();
+route();
+loadLimits().catch((problem) => notify(`${problem.message} Reload the page to try again.`));
