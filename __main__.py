@@ -24,7 +24,7 @@ tags.apply_default_tags({jobs.STACK_TAG: stack})
 storage = Storage("storage", StorageArgs(uploads.retention_days, keep))
 network = Network("network", NetworkArgs(config.availability_zones, storage))
 fleet = Fleet("fleet", FleetArgs(stack, storage, network, uploads, machines))
-api = Api("api", ApiArgs(storage, uploads, config.api, functions))
+api = Api("api", ApiArgs(stack, storage, uploads, config.api, functions))
 launching = ProcessorArgs(stack, storage, network, fleet, machines, functions)
 processor = Processor("processor", launching)
 

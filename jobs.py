@@ -626,6 +626,12 @@ def iso(epoch: float | None = None) -> str:
     return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def age(job: Job) -> float:
+    """Return the seconds since the job was recorded."""
+    created = datetime.fromisoformat(job.created_at.replace("Z", "+00:00"))
+    return time.time() - created.timestamp()
+
+
 def _shortened(error: str) -> str:
     """Keep the end of a long error: that is where the reason stands."""
     if len(error) <= MAX_ERROR_CHARACTERS:

@@ -21,6 +21,7 @@ from chalice import BadRequestError, Chalice, NotFoundError, Response
 from chalice.app import ChaliceViewError, Request
 
 import jobs
+import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +42,7 @@ class RequestEntityTooLarge(ChaliceViewError):
 class Settings:
     """What the infrastructure tells this function. Sizes are in bytes."""
 
+    stack: str
     table: str
     bucket: str
     max_file_bytes: int
@@ -52,6 +54,7 @@ class Settings:
 def settings() -> Settings:
     """Read the environment, once, and not before a request needs it."""
     return Settings(
+        stack=os.environ[jobs.Env.STACK],
         table=os.environ[jobs.Env.TABLE],
         bucket=os.environ[jobs.Env.BUCKET],
         max_file_bytes=int(os.environ[jobs.Env.MAX_FILE_BYTES]),
@@ -124,6 +127,7 @@ def record_file() -> Response:
         input_text=input_text,
         retention_days=settings().retention_days,
     )
+    metrics.log(settings().stack, metrics.JOBS_RECORDED, 1)
     answer = {
         "id": job.id,
         "status": job.status,

@@ -31,10 +31,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from machine import Metadata, Stop
+from metering import Meter
 from transfer import InputLost, Transfer
 from workqueue import Message, WorkQueue
 
 import jobs
+import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +65,7 @@ THROTTLES = (
 class Settings:
     """What the infrastructure tells the machine. Times are in seconds."""
 
+    stack: str
     table: str
     bucket: str
     queue_url: str
@@ -82,6 +85,7 @@ class Settings:
         env, names = os.environ, jobs.Env
         job_timeout, max_life = int(env[names.JOB_TIMEOUT]), int(env[names.MAX_LIFE])
         return cls(
+            stack=env[names.STACK],
             table=env[names.TABLE],
             bucket=env[names.BUCKET],
             queue_url=env[names.QUEUE_URL],
@@ -145,6 +149,7 @@ class Worker:
         self._queue = WorkQueue(
             _client("sqs"), settings.queue_url, visibility_timeout=settings.visibility_timeout
         )
+        self._meter = Meter(_client("cloudwatch"), metrics.namespace(settings.stack))
         self._activity = Activity(settings)
         self._script = settings.root / "script"
         self._broken: Exception | None = None
@@ -161,6 +166,7 @@ class Worker:
         done = threading.Event()
         _start(self._queue.renew_until, done)
         _start(self._watch_for_interruption)
+        _start(self._meter.send_until, done)
         takers = [_start(self._take_jobs) for _ in range(count)]
         while any(taker.is_alive() for taker in takers):
             takers[0].join(JOIN_SECONDS)
@@ -168,6 +174,7 @@ class Worker:
             if self._stop.ordered and not self._activity.running:
                 break  # who is left only waits for a message
         done.set()
+        self._meter.send()
         if self._broken is not None:
             raise self._broken
 
@@ -227,6 +234,8 @@ class Worker:
             job = self._table.claim(upload, message_id=message.id, instance_id=self._instance_id)
         except (jobs.BadMessage, jobs.JobNotFound, jobs.Duplicate, jobs.TriesExhausted) as reason:
             LOG.info("dropped a message: %s", reason)
+            if isinstance(reason, jobs.TriesExhausted):
+                self._meter.count(metrics.JOBS_FAILED)
             self._queue.delete(message)
         except (BotoCoreError, ClientError) as error:
             _raise_unless_it_may_pass(error)  # else the message comes again by itself
@@ -260,6 +269,8 @@ class Worker:
         else:
             self._table.succeed(job, output_file_path=path)
             LOG.info("job %s: succeeded", job.id)
+            self._meter.count(metrics.JOBS_SUCCEEDED)
+            self._meter.count(metrics.TIME_TO_RESULT, jobs.age(job), unit="Seconds")
             self._queue.delete(message)
 
     def _do(self, job: jobs.Job, upload: jobs.Upload) -> str:
@@ -295,6 +306,7 @@ class Worker:
     def _fail(self, job: jobs.Job, reason: str, message: Message) -> None:
         self._table.fail(job, error=reason)
         LOG.warning("job %s: failed: %s", job.id, reason)
+        self._meter.count(metrics.JOBS_FAILED)
         self._queue.delete(message)
 
     def _try_again(self, job: jobs.Job, reason: Exception, message: Message) -> None:

@@ -19,6 +19,7 @@ from infra.storage import Storage
 class ApiArgs:
     """Inputs of :class:`Api`."""
 
+    stack: str
     storage: Storage
     uploads: Uploads
     limits: ApiLimits
@@ -34,6 +35,7 @@ class Api(pulumi.ComponentResource):
         super().__init__("addendum:infra:Api", name, None, opts)
         storage, uploads = args.storage, args.uploads
         environment: dict[str, pulumi.Input[str]] = {
+            jobs.Env.STACK: args.stack,
             jobs.Env.TABLE: storage.table.name,
             jobs.Env.BUCKET: storage.bucket.name,
             jobs.Env.MAX_FILE_BYTES: str(uploads.max_file_bytes),

@@ -25,6 +25,7 @@ from pathlib import Path
 import pulumi
 
 import jobs
+import metrics
 
 WORKER_FOLDER = Path("ec2_userdata")
 BUILD_FOLDER = Path("build/worker")
@@ -48,7 +49,7 @@ def build(worker_folder: Path = WORKER_FOLDER, build_folder: Path = BUILD_FOLDER
     dependencies = install(worker_folder / "requirements.txt", build_folder)
     files = dict(_dependency_files(dependencies))
     files.update({path.name: path for path in sorted(worker_folder.glob("*.py"))})
-    files["jobs.py"] = Path(jobs.__file__)
+    files.update({path.name: path for path in map(Path, (jobs.__file__, metrics.__file__))})
     archive = _archive(sorted(files.items()))
     # Named after what is in it: compressed bytes differ between versions of zlib.
     name = f"worker-{hashlib.sha256(archive).hexdigest()[:12]}.tar.gz"

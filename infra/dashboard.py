@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from infra import metrics
+import metrics
 
 COLUMNS = 24
 WIDTH = 8
@@ -21,6 +21,7 @@ Series = list[Any]
 
 def body(
     *,
+    namespace: str,
     region: str,
     alarm_arns: Sequence[str],
     functions: Mapping[str, str],
@@ -32,10 +33,10 @@ def body(
 ) -> str:
     """Return the dashboard as JSON: the alarms, then a grid of graphs."""
     graphs = [
-        _graph("Jobs", _jobs()),
-        _graph("Seconds from record to result", _time_to_result()),
-        _graph("Machines asked for and got", _launches()),
-        _graph("Launch errors by class", [_launch_errors()]),
+        _graph("Jobs", _jobs(namespace)),
+        _graph("Seconds from record to result", _time_to_result(namespace)),
+        _graph("Machines asked for and got", _launches(namespace)),
+        _graph("Launch errors by class", [_launch_errors(namespace)]),
         _graph("Work queue", _queue(queue)),
         _graph("Age of the oldest message, seconds", _ages(queue, dead_letter_queue)),
         _graph("Function calls", _functions(functions, "Invocations", "Sum")),
@@ -66,29 +67,26 @@ def _graph(title: str, series: list[Series]) -> dict[str, Any]:
     return {"title": title, "metrics": series, "view": "timeSeries"}
 
 
-def _sum(name: str) -> Series:
-    return [metrics.NAMESPACE, name, {"stat": "Sum"}]
+def _sum(namespace: str, name: str) -> Series:
+    return [namespace, name, {"stat": "Sum"}]
 
 
-def _jobs() -> list[Series]:
+def _jobs(namespace: str) -> list[Series]:
     names = (metrics.JOBS_RECORDED, metrics.JOBS_SUCCEEDED, metrics.JOBS_FAILED)
-    return [_sum(name) for name in names]
+    return [_sum(namespace, name) for name in names]
 
 
-def _time_to_result() -> list[Series]:
-    return [
-        [metrics.NAMESPACE, metrics.TIME_TO_RESULT, {"stat": stat}]
-        for stat in ("p50", "p90", "p99")
-    ]
+def _time_to_result(namespace: str) -> list[Series]:
+    return [[namespace, metrics.TIME_TO_RESULT, {"stat": stat}] for stat in ("p50", "p90", "p99")]
 
 
-def _launches() -> list[Series]:
+def _launches(namespace: str) -> list[Series]:
     names = (metrics.LAUNCHES_ASKED, metrics.LAUNCHES_GOT, metrics.INSTANCES_PAST_LIFE)
-    return [_sum(name) for name in names]
+    return [_sum(namespace, name) for name in names]
 
 
-def _launch_errors() -> Series:
-    search = f'{{{metrics.NAMESPACE},{metrics.ERROR_CLASS}}} MetricName="{metrics.LAUNCH_ERRORS}"'
+def _launch_errors(namespace: str) -> Series:
+    search = f'{{"{namespace}",{metrics.ERROR_CLASS}}} MetricName="{metrics.LAUNCH_ERRORS}"'
     return [{"expression": f"SEARCH('{search}', 'Sum', 60)", "id": "errors"}]
 
 

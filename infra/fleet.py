@@ -14,7 +14,8 @@ import pulumi
 import pulumi_aws as aws
 
 import jobs
-from infra import bundle, metrics, policies
+import metrics
+from infra import bundle, policies
 from infra.network import Network
 from infra.settings import Machines, Uploads
 from infra.storage import VISIBILITY_SECONDS, Storage
@@ -86,7 +87,7 @@ class Fleet(pulumi.ComponentResource):
             bucket_arn=storage.bucket.arn,
             table_arn=storage.table.arn,
             queue_arn=storage.queue.arn,
-            metric_namespace=metrics.NAMESPACE,
+            metric_namespace=metrics.namespace(self._args.stack),
         )
         aws.iam.RolePolicy(
             self._name, role=role.name, policy=policies.as_json(statements), opts=self._child
@@ -107,6 +108,7 @@ class Fleet(pulumi.ComponentResource):
         region = aws.get_region_output(opts=pulumi.InvokeOutputOptions(parent=self)).region
         exports = {
             "AWS_DEFAULT_REGION": region,
+            jobs.Env.STACK: self._args.stack,
             jobs.Env.TABLE: storage.table.name,
             jobs.Env.BUCKET: storage.bucket.name,
             jobs.Env.QUEUE_URL: storage.queue.url,

@@ -12,7 +12,8 @@ from typing import Any
 import pulumi
 import pulumi_aws as aws
 
-from infra import dashboard, metrics
+import metrics
+from infra import dashboard
 from infra.api import Api
 from infra.processor import Processor
 from infra.settings import Alerts
@@ -116,7 +117,7 @@ class Monitoring(pulumi.ComponentResource):
             ),
             "past-life": Alarm(
                 "A virtual machine outlived its life and had to be terminated",
-                metrics.NAMESPACE,
+                metrics.namespace(self._args.stack),
                 metrics.INSTANCES_PAST_LIFE,
                 {},
             ),
@@ -144,6 +145,7 @@ class Monitoring(pulumi.ComponentResource):
     def _dashboard(self, alarms: list[aws.cloudwatch.MetricAlarm]) -> aws.cloudwatch.Dashboard:
         args = self._args
         body = pulumi.Output.all(
+            namespace=metrics.namespace(args.stack),
             region=self._region(),
             alarm_arns=[alarm.arn for alarm in alarms],
             functions=self.functions,

@@ -82,7 +82,10 @@ class Processor(pulumi.ComponentResource):
         return {
             "stream_handler": FunctionArgs(self._environment(), _joined(stream, compare, launch)),
             "reconciler": FunctionArgs(self._environment(), _joined(compare, launch, terminate)),
-            "dead_letter_handler": FunctionArgs({jobs.Env.TABLE: storage.table.name}, dead_letters),
+            "dead_letter_handler": FunctionArgs(
+                {jobs.Env.STACK: self._args.stack, jobs.Env.TABLE: storage.table.name},
+                dead_letters,
+            ),
         }
 
     def _environment(self) -> Mapping[str, pulumi.Input[str]]:

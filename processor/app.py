@@ -19,6 +19,7 @@ from botocore.config import Config
 from chalice import Chalice
 
 import jobs
+import metrics
 from chalicelib.decision import VAIN_LIMIT, Rules, Sight, instances_to_launch
 from chalicelib.fleet import Fleet, Instance, Template
 
@@ -103,15 +104,17 @@ def stream_handler(event: dict[str, Any], context: object) -> dict[str, int]:  #
 def reconciler(event: dict[str, Any], context: object) -> dict[str, int]:  # noqa: ARG001
     """Make good what is missing, and end the machines that are past their life."""
     seen = fleet().look()
-    for instance in _overdue(seen):
-        fleet().terminate(instance.id)
+    terminated = sum(fleet().terminate(instance.id) for instance in _overdue(seen))
+    metrics.log(settings().stack, metrics.INSTANCES_PAST_LIFE, terminated)
     return {"launched": _launch(seen, announced=0, occasion=event["time"])}
 
 
 @app.lambda_function(name="dead_letter_handler")
 def dead_letter_handler(event: dict[str, Any], context: object) -> dict[str, int]:  # noqa: ARG001
     """Make the jobs FAILED whose messages the work queue has given up."""
-    return {"failed": sum(_bury(record) for record in event["Records"])}
+    failed = sum(_bury(record) for record in event["Records"])
+    metrics.log(os.environ[jobs.Env.STACK], metrics.JOBS_FAILED, failed)
+    return {"failed": failed}
 
 
 def _launch(seen: Sequence[Instance], *, announced: int, occasion: str) -> int:

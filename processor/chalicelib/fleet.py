@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 import jobs
+import metrics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -134,10 +135,11 @@ class Fleet:
             https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Run_Instance_Idempotency.html
         :raises LaunchFailed: if nothing came and waiting will not help.
         """
+        metrics.log(self._stack, metrics.LAUNCHES_ASKED, count)
         try:
             answer = self._client.create_fleet(**self._request(count, occasion))
         except ClientError as error:
-            return _nothing_launched([error.response["Error"]], error)
+            return self._nothing_launched([error.response["Error"]], error)
         launched = [one for item in answer.get("Instances", []) for one in item["InstanceIds"]]
         self._just_launched.update(dict.fromkeys(launched, time.monotonic()))
         errors = [
@@ -145,19 +147,37 @@ class Fleet:
             for error in answer.get("Errors", [])
         ]
         if not launched:
-            return _nothing_launched(errors)
+            return self._nothing_launched(errors)
+        metrics.log(self._stack, metrics.LAUNCHES_GOT, len(launched))
         LOG.info("asked for %d, launched %s, errors %s", count, launched, errors)
         return len(launched)
 
-    def terminate(self, instance_id: str) -> None:
+    def terminate(self, instance_id: str) -> bool:
         """Terminate a machine, if a second look finds it still alive and ours."""
         answer = self._client.describe_instances(
             InstanceIds=[instance_id],
             Filters=[{"Name": f"tag:{jobs.STACK_TAG}", "Values": [self._stack]}],
         )
-        if any(_instance(found).live for found in _found(answer)):
-            LOG.error("terminating %s, which is past its life", instance_id)
-            self._client.terminate_instances(InstanceIds=[instance_id])
+        if not any(_instance(found).live for found in _found(answer)):
+            return False
+        LOG.error("terminating %s, which is past its life", instance_id)
+        self._client.terminate_instances(InstanceIds=[instance_id])
+        return True
+
+    def _nothing_launched(
+        self, errors: list[dict[str, str]], cause: Exception | None = None
+    ) -> int:
+        if [error["Code"] for error in errors] == [ALREADY_LAUNCHED]:
+            LOG.info("this launch has happened already")
+            return 0
+        classes = [error_class(error["Code"], error["Message"]) for error in errors]
+        for kind in set(classes):
+            dimension = {metrics.ERROR_CLASS: kind or "does not pass"}
+            metrics.log(self._stack, metrics.LAUNCH_ERRORS, 1, **dimension)
+        if not errors or None in classes:
+            raise LaunchFailed(f"EC2 launched nothing: {errors or 'and gave no reason'}") from cause
+        LOG.warning("EC2 launched nothing for now (%s): %s", classes, errors)
+        return 0
 
     def _request(self, count: int, occasion: str) -> dict[str, Any]:
         template = self._template
@@ -196,17 +216,6 @@ def error_class(code: str, message: str) -> str | None:
     if code == "InvalidParameterValue" and "IAM Instance Profile" in message:
         code = "InvalidIamInstanceProfile"
     return ERROR_CLASSES.get(code)
-
-
-def _nothing_launched(errors: list[dict[str, str]], cause: Exception | None = None) -> int:
-    if [error["Code"] for error in errors] == [ALREADY_LAUNCHED]:
-        LOG.info("this launch has happened already")
-        return 0
-    classes = [error_class(error["Code"], error["Message"]) for error in errors]
-    if not errors or None in classes:
-        raise LaunchFailed(f"EC2 launched nothing: {errors or 'and gave no reason'}") from cause
-    LOG.warning("EC2 launched nothing for now (%s): %s", classes, errors)
-    return 0
 
 
 def _found(answer: dict[str, Any]) -> list[dict[str, Any]]:

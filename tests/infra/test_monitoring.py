@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from infra import metrics
+import metrics
 from tests.infra.program import Resource, Run
 
 FUNCTIONS = ("api-handler", "stream-handler", "reconciler", "dead-letter-handler")
@@ -16,7 +16,7 @@ ALARMS = {
     "dead-letters-stuck": ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
     "oldest-message": ("AWS/SQS", "ApproximateAgeOfOldestMessage"),
     "api-5xx": ("AWS/ApiGateway", "5XXError"),
-    "past-life": (metrics.NAMESPACE, metrics.INSTANCES_PAST_LIFE),
+    "past-life": (metrics.namespace("addendum-dev"), metrics.INSTANCES_PAST_LIFE),
     **{f"{name}-errors": ("AWS/Lambda", "Errors") for name in FUNCTIONS},
     **{f"{name}-throttles": ("AWS/Lambda", "Throttles") for name in FUNCTIONS},
 }

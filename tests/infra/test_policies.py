@@ -241,7 +241,9 @@ def test_the_machine_needs_no_permission_on_ec2(declared: Run) -> None:
 
 def test_the_machines_metrics_stay_in_one_namespace(declared: Run) -> None:
     (statement,) = _allowing(declared, "fleet", "cloudwatch:PutMetricData")
-    assert statement["Condition"] == {"StringEquals": {"cloudwatch:namespace": "Addendum"}}
+    assert statement["Condition"] == {
+        "StringEquals": {"cloudwatch:namespace": "Addendum/addendum-dev"}
+    }
 
 
 def test_every_function_writes_to_its_own_log_group_only(declared: Run) -> None:

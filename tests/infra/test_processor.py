@@ -29,6 +29,7 @@ def test_each_function_is_told_what_it_reads_and_nothing_else(declared: Run) -> 
         jobs.Env.SPOT,
     }
     api = {
+        jobs.Env.STACK,
         jobs.Env.TABLE,
         jobs.Env.BUCKET,
         jobs.Env.MAX_FILE_BYTES,
@@ -37,7 +38,7 @@ def test_each_function_is_told_what_it_reads_and_nothing_else(declared: Run) -> 
     }
     assert set(_variables(declared, "stream-handler")) == launching
     assert set(_variables(declared, "reconciler")) == launching
-    assert set(_variables(declared, "dead-letter-handler")) == {jobs.Env.TABLE}
+    assert set(_variables(declared, "dead-letter-handler")) == {jobs.Env.STACK, jobs.Env.TABLE}
     assert set(_variables(declared, "api-handler")) == api
     assert _variables(declared, "reconciler")[jobs.Env.STACK] == STACK
 

@@ -66,7 +66,9 @@ def test_no_message_is_older_than_its_record_can_be(changed: Run) -> None:
         assert queue.inputs["messageRetentionSeconds"] > 13 * 86400
 
 
-def test_exactly_the_pages_origin_may_upload_and_read_the_end_of_a_result(everything: list[Run]) -> None:
+def test_exactly_the_pages_origin_may_upload_and_read_results(
+    everything: list[Run],
+) -> None:
     for each, origin in zip(
         everything, ("https://d1.cloudfront.net", "http://127.0.0.1:8000"), strict=True
     ):

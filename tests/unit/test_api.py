@@ -23,6 +23,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture
 def app(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The API with its environment."""
+    monkeypatch.setenv(jobs.Env.STACK, "addendum-dev")
     monkeypatch.setenv(jobs.Env.TABLE, TABLE)
     monkeypatch.setenv(jobs.Env.BUCKET, BUCKET)
     monkeypatch.setenv(jobs.Env.MAX_FILE_BYTES, "1000")
@@ -75,6 +76,18 @@ def test_a_recorded_file_gets_an_id_and_a_form_for_its_key_alone(http: Any) -> N
     assert {"key": key} in conditions
     assert {"bucket": BUCKET} in conditions
     assert ["content-length-range", 0, 1000] in conditions
+
+
+def test_a_recorded_file_is_counted(http: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    post(http, {"file_name": "a.txt", "input_text": ""})
+    line = json.loads(capsys.readouterr().out)
+    assert line["JobsRecorded"] == 1
+    (directive,) = line["_aws"]["CloudWatchMetrics"]
+    assert directive == {
+        "Namespace": "Addendum/addendum-dev",
+        "Dimensions": [[]],
+        "Metrics": [{"Name": "JobsRecorded", "Unit": "Count"}],
+    }
 
 
 def test_the_form_is_signed_with_version_4_for_the_regional_host(http: Any) -> None:

@@ -56,6 +56,7 @@ class World:
         self.metadata = FakeMetadata()
         self.stop = Stop()
         self.settings = worker.Settings(
+            stack="addendum-dev",
             table=TABLE,
             bucket=BUCKET,
             queue_url=self.queue_url,
@@ -128,6 +129,30 @@ def test_a_job_becomes_its_result_and_leaves_nothing_behind(world: World) -> Non
     assert [path.name for path in world.settings.root.iterdir()] == ["script"]
     logs = world.s3.list_objects_v2(Bucket=BUCKET, Prefix=jobs.LOG_PREFIX)
     assert logs["KeyCount"] == 0
+
+
+def test_what_was_done_is_counted_in_the_stacks_namespace(world: World) -> None:
+    for content in (b"1", b"2"):
+        world.upload(world.record(), content)
+    world.announce(world.record())
+    world.work()
+    metrics = boto3.client("cloudwatch").get_metric_data(
+        StartTime=time.time() - 600,
+        EndTime=time.time() + 600,
+        MetricDataQueries=[
+            {
+                "Id": name.lower(),
+                "MetricStat": {
+                    "Metric": {"Namespace": "Addendum/addendum-dev", "MetricName": name},
+                    "Period": 3600,
+                    "Stat": "SampleCount",
+                },
+            }
+            for name in ("JobsSucceeded", "JobsFailed", "TimeToResult")
+        ],
+    )
+    counts = {one["Id"]: sum(one["Values"]) for one in metrics["MetricDataResults"]}
+    assert counts == {"jobssucceeded": 2, "jobsfailed": 1, "timetoresult": 2}
 
 
 def test_a_large_file_moves_in_parts(world: World) -> None:
