@@ -30,7 +30,7 @@ def person(system: LocalSystem) -> Person:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of the whole system in one process, which starts it once."""
+    """Keep the tests that share a system in one process, which starts it once."""
     for item in items:
-        if "e2e" in item.nodeid:
+        if "tests/e2e" in item.nodeid and "test_large" not in item.nodeid:
             item.add_marker(pytest.mark.xdist_group("system"))
