@@ -2,8 +2,8 @@
  * The page: a form that starts jobs, the list of jobs, and one job's own view behind `#id`.
  *
  * A job is a plain object with its row in the list. `state` is what this browser knows (queued, uploading, uploaded,
- * cancelled, error), `remote` what the API last said. Each job is kept in localStorage under a key of its own, so
- * that two tabs do not overwrite each other's list.
+ * cancelled, error), `remote` what the API last said. Each is kept in localStorage under a key of its own, so that
+ * two tabs do not overwrite each other's list.
  */
 
 import { api, fetchJobs, fetchTail, sendFile } from "./transfer.js";
@@ -11,21 +11,20 @@ import { drawJob, drawPreview, focusFirst, formatBytes, fromTemplate, statusOf }
 
 const PREFIX = "addendum:";
 const KEPT = [
-  ...["key", "id", "name", "size", "textBytes", "state", "message", "added", "uploadMs", "lagMs", "tab", "remote"],
-  ...["status", "error", "created_at", "started_at", "finished_at", "expires_at"], // of `remote`: not the short-lived URL
+  ...["key", "id", "name", "size", "textBytes", "state", "message", "added", "uploadMs", "lagMs", "remote"],
+  ...["status", "error", "created_at", "started_at", "finished_at", "expires_at"], // of `remote`, without its URL
 ];
 const PARALLEL_UPLOADS = 3;
 const IDS_PER_REQUEST = 50;
 const FIRST_POLL = 500;
 const SLOWEST_POLL = 5000;
 const URL_LIFE = 240_000; // a download URL lives 300 s
-const LATE_UPLOAD = 600_000; // an upload that this browser lost sight of may show up for so long
+const LATE_UPLOAD = 600_000; // an upload that this page lost sight of may show up for so long
 const MISSES = 3; // the first answers may lack a record that was just written
-const UNFINISHED = "The upload did not finish. Choose the file again to send it.";
+const UNFINISHED = "The upload did not finish here. Unless another tab is still sending it, choose the file again.";
 
 const $ = (id) => document.getElementById(id);
 const randomKey = () => PREFIX + crypto.getRandomValues(new Uint32Array(4)).join("-");
-const thisTab = randomKey();
 const jobs = new Map();
 const allJobs = () => [...jobs.values()];
 let limits = null;
@@ -34,7 +33,7 @@ let queue = [];
 
 // --- What survives a reload
 
-/** Storage throws in private modes and when it is full: the list then lives as long as the page. */
+/** Storage throws in private modes and when full: the list then lives as long as the page. */
 function guarded(action) {
   try {
     return action();
@@ -57,21 +56,11 @@ function restoreAll() {
   records.sort((a, b) => a.added - b.added).forEach(restore);
 }
 
+/** A file cannot be kept: an upload that was under way is lost, unless the API comes to know better. */
 function restore(record) {
   if (record.remote?.expires_at * 1000 < Date.now()) return forget(record);
-  const job = addJob({ ...record, elsewhere: ["queued", "uploading"].includes(record.state) });
-  drawJob(job);
-  if (job.elsewhere) settleWhenTabEnds(job);
-}
-
-/** An upload belongs to the tab that holds the file. When that tab has ended, so has the upload. */
-async function settleWhenTabEnds(job) {
-  await navigator.locks?.request(job.tab, () => {});
-  const record = readKept(job.key);
-  if (!job.elsewhere || !record) return;
-  if (record.state !== "uploaded") Object.assign(record, { state: "error", message: UNFINISHED });
-  update(Object.assign(job, record, { elsewhere: false }));
-  wakePolling();
+  const lost = ["queued", "uploading"].includes(record.state) && { state: "error", message: UNFINISHED };
+  drawJob(addJob({ ...record, ...lost }));
 }
 
 // --- The rows
@@ -103,32 +92,28 @@ function remove(job) {
   const next = job.row.nextElementSibling ?? job.row.previousElementSibling;
   forget(job);
   dropRow(job);
-  location.hash = "";
-  focusFirst(next?.querySelector(".remove"), next?.querySelector(".cancel"), $("file"));
+  if (hashId()) location.hash = "";
+  focusFirst(next?.querySelector(".remove"), next?.querySelector(".name"), $("file"));
 }
 
 async function download(job, event) {
   quietUntil = Date.now() + 1000;
-  if (isFresh(job)) return; // the link itself does it
+  if (freshUrl(job)) return; // the link itself does it
   event.preventDefault();
-  if (await freshUrl(job)) job.row.querySelector(".download").click();
+  await refresh([job]).catch((problem) => notify(problem.message));
+  if (freshUrl(job)) job.row.querySelector(".download").click();
 }
 
-const isFresh = ({ urlAt, remote }) => Date.now() - urlAt < URL_LIFE && remote?.download_url;
-
-async function freshUrl(job) {
-  if (!isFresh(job)) await refresh([job]).catch((problem) => notify(problem.message));
-  return isFresh(job);
-}
+const freshUrl = ({ urlAt, remote }) => Date.now() - urlAt < URL_LIFE && remote.download_url;
 
 async function peek(job) {
-  const [box, text] = [job.row.querySelector(".preview"), job.row.querySelector("pre")];
+  const box = job.row.querySelector(".preview");
   box.hidden = !box.hidden;
   drawJob(job);
-  if (box.hidden || text.hasChildNodes()) return;
-  text.setAttribute("aria-label", `End of the result for ${job.name}`);
+  if (box.hidden || box.querySelector("mark")) return;
   try {
-    const tail = await fetchTail(await freshUrl(job));
+    if (!freshUrl(job)) await refresh([job]);
+    const tail = await fetchTail(job.remote.download_url);
     drawPreview(box, tail, tail.total === job.size + job.textBytes ? job.textBytes : 0);
   } catch {
     box.querySelector(".rule").textContent = "There is no preview. The download has the whole result.";
@@ -138,8 +123,8 @@ async function peek(job) {
 // --- Uploading
 
 function enqueue(job) {
-  const unknown = { id: undefined, remote: undefined, uploadMs: undefined, lagMs: undefined };
-  Object.assign(job, unknown, { state: "queued", tab: thisTab, sent: 0, samples: [], abort: new AbortController() });
+  for (const name of ["id", "remote", "uploadMs", "lagMs", "firstByteAt"]) delete job[name];
+  Object.assign(job, { state: "queued", sent: 0, abort: new AbortController() });
   job.row.querySelector("pre").replaceChildren();
   queue.push(job);
   update(job);
@@ -156,9 +141,9 @@ async function upload(job) {
   const { signal } = job.abort;
   update(Object.assign(job, { state: "uploading", begunAt: performance.now() }));
   try {
-    job.lagMs = await sendFile(job.file, job.text, { signal, ...uploadHooks(job) });
+    const lagMs = await sendFile(job.file, job.text, { signal, ...uploadHooks(job) });
     signal.throwIfAborted();
-    Object.assign(job, { state: "uploaded", uploadMs: performance.now() - job.begunAt });
+    Object.assign(job, { state: "uploaded", lagMs, uploadMs: performance.now() - job.begunAt });
     announceStatus(job);
     wakePolling();
   } catch (problem) {
@@ -175,13 +160,12 @@ function uploadHooks(job) {
   return {
     onForm: (id) => update(Object.assign(job, { id })),
     onProgress(sent) {
-      const at = performance.now();
-      job.samples = [...job.samples.filter((old) => at - old.at < 5000), { at, sent }]; // to tell the speed from
+      job.firstByteAt ??= performance.now();
       drawJob(Object.assign(job, { sent, notice: "" }));
     },
     onPause(notice) {
       if (!job.notice) announce(job, notice);
-      drawJob(Object.assign(job, { notice, sent: 0, samples: [] }));
+      drawJob(Object.assign(job, { notice, sent: 0, firstByteAt: undefined }));
     },
   };
 }
@@ -208,10 +192,9 @@ let pollTimer = 0;
 let isPolling = false;
 
 /** Whether the API still has news about a job. */
-function isOpen({ id, state, elsewhere, message, added, remote, urlAt }) {
-  if (!id || state === "cancelled") return false;
-  if (state === "error") return message === UNFINISHED && Date.now() - added < LATE_UPLOAD;
-  if (state !== "uploaded") return elsewhere;
+function isOpen({ id, state, message, added, remote, urlAt }) {
+  const unsure = id && message === UNFINISHED && Date.now() - added < LATE_UPLOAD;
+  if (state !== "uploaded") return state === "error" && unsure;
   return !urlAt || !["SUCCEEDED", "FAILED"].includes(remote?.status);
 }
 
@@ -248,7 +231,7 @@ function learn(job, remote) {
   if (!remote) return miss(job);
   const before = job.name && statusOf(job);
   Object.assign(job, { remote, misses: 0, urlAt: Date.now(), name: remote.file_name });
-  if (job.visited || remote.status !== "PENDING") Object.assign(job, { state: "uploaded", elsewhere: false });
+  if (job.visited || remote.status !== "PENDING") job.state = "uploaded";
   update(job);
   if (job.id === hashId()) drawJobView(job);
   if (statusOf(job) === before) return;
@@ -260,8 +243,7 @@ function miss(job) {
   job.misses += 1;
   if (job.misses < MISSES) return;
   if (!job.visited) return update(Object.assign(job, { state: "error", message: "This file is no longer kept." }));
-  $("missing").hidden = false;
-  $("job-title").textContent = "File not found";
+  $("job-title").textContent = "There is no such file. It may have expired.";
   dropRow(job);
 }
 
@@ -279,15 +261,15 @@ function fileProblem({ name, size }) {
 
 /** Why a text cannot be sent, or "". */
 function textProblem(text) {
-  const broken = /\p{Surrogate}/u.test(text); // half a character, which UTF-8 cannot carry
-  if (broken) return "The text has a broken character (half an emoji, perhaps). Type it again.";
   const excess = limits ? byteLength(text) - limits.max_text_bytes : 0;
-  return excess > 0 ? `The text is ${formatBytes(excess)} too long.` : "";
+  if (excess > 0) return `The text is ${formatBytes(excess)} too long.`;
+  const broken = /\p{Surrogate}/u.test(text); // half a character, which UTF-8 cannot carry
+  return broken ? "The text has a broken character (half an emoji, perhaps). Type it again." : "";
 }
 
 function choose(files) {
   chosen.push(...files);
-  $("file").value = ""; // choosing the same file again is a change again
+  $("file").value = ""; // so that choosing the same file again is a change
   $("alert").textContent = "";
   drawChosen();
 }
@@ -322,16 +304,17 @@ function unchoose(file) {
 function drawCounter() {
   if (!limits) return;
   const [used, most] = [byteLength($("text").value), limits.max_text_bytes];
-  const full = used > most ? `${formatBytes(used - most)} too long` : `${formatBytes(used)} of ${formatBytes(most)}`;
-  $("counter").textContent = used > 0.8 * most ? full : "";
+  $("counter").textContent = used > 0.8 * most ? `${formatBytes(used)} of ${formatBytes(most)}` : "";
   $("counter").classList.toggle("error", used > most);
 }
 
 async function loadLimits() {
   limits ??= await api("limits");
   const { file_types: types, max_file_bytes: most, retention_days: days } = limits;
-  $("file").accept = types.join(",");
-  $("file-rule").textContent = `${types.join(", ")} up to ${formatBytes(most)} each. Deleted after ${days} day${days > 1 ? "s" : ""}.`;
+  const size = `${types.join(", ")} up to ${formatBytes(most)} each.`;
+  $("file").accept = types.join();
+  $("file-rule").textContent = `${size} Deleted after ${days === 1 ? "a day" : `${days} days`}.`;
+  notify("");
   drawChosen();
   drawCounter();
 }
@@ -342,24 +325,20 @@ async function submit(event) {
   if (!limits) await loadLimits().catch(() => {}); // without them it is the API that says no
   const text = $("text").value;
   const files = chosen.filter((file) => !fileProblem(file));
-  if (!files.length) complain(chosen.length ? "None of these files can be sent." : "Choose at least one file.", "file");
-  else if (textProblem(text)) complain(textProblem(text), "text");
-  else start(files, text);
+  const problem = files.length ? textProblem(text) : "Choose at least one file.";
+  if (!problem) return start(files, text);
+  $("alert").textContent = problem;
+  $(files.length ? "text" : "file").focus();
 }
 
-function complain(message, field) {
-  $("alert").textContent = message;
-  $(field).focus();
-}
-
-/** Sends the good files. The bad ones and the text stay: nothing that was typed is thrown away. */
+/** Sends the good files. The bad ones and the text stay: nothing typed is thrown away. */
 function start(files, text) {
   const shared = { text, textBytes: byteLength(text) };
   const row = (file, index) => addJob({ ...shared, file, name: file.name, size: file.size, added: Date.now() + index });
   files.reverse().map(row).reverse().forEach(enqueue);
   chosen = chosen.filter(fileProblem);
   drawChosen();
-  files.forEach((file) => announce(file, "added to the list"));
+  announce({ name: files.map(({ name }) => name).join(", ") }, "uploading");
   $("list").firstElementChild.scrollIntoView({ block: "nearest" });
 }
 
@@ -368,7 +347,6 @@ function start(files, text) {
 const hashId = () => /^#([\w-]{12,64})$/.exec(location.hash)?.[1];
 let lastJob = null;
 
-/** Shows the list, or the one job that the address names. */
 function route(event) {
   const id = hashId();
   for (const job of allJobs()) {
@@ -377,7 +355,6 @@ function route(event) {
   }
   document.body.dataset.view = id ? "job" : "list";
   document.title = "Addendum";
-  $("missing").hidden = true;
   if (id) enterJob(id);
   if (event) focusFirst(id && $("job-title"), lastJob?.row.querySelector(".name"), $("jobs-title"), $("file"));
 }
@@ -394,15 +371,14 @@ function drawJobView(job) {
   drawJob(job);
   $("job-title").textContent = job.name ?? "Looking for the file";
   if (job.name) document.title = `${job.name} - Addendum`;
-  if (statusOf(job) === "SUCCEEDED" && isFresh(job) && job.row.querySelector(".preview").hidden) peek(job);
+  if (statusOf(job) === "SUCCEEDED" && job.row.querySelector(".preview").hidden) peek(job);
 }
 
 // --- What is said
 
-const NEWS = { PENDING: "uploaded, waiting for a machine", RUNNING: "running", SUCCEEDED: "done, ready to download", FAILED: "failed" };
-const unsaid = [];
-
+const NEWS = { PENDING: "waiting for a machine", RUNNING: "running", SUCCEEDED: "done", FAILED: "failed" };
 const announceStatus = (job) => announce(job, NEWS[statusOf(job)] ?? statusOf(job));
+const unsaid = [];
 
 /** Tells screen readers. What comes together is said together. */
 function announce({ name }, what) {
@@ -410,7 +386,6 @@ function announce({ name }, what) {
   unsaid.push(`${name}: ${what}`);
 }
 
-/** A line that stays until the next one: the service cannot be reached. */
 function notify(message) {
   if ($("notice").textContent !== message) $("notice").textContent = message;
 }
@@ -426,7 +401,7 @@ function onDrag(event) {
   event.preventDefault();
   document.body.classList.toggle("dragging", type === "dragover" || (type === "dragleave" && Boolean(relatedTarget)));
   if (type !== "drop") return;
-  location.hash = "";
+  if (hashId()) location.hash = "";
   choose(dataTransfer.files);
 }
 
@@ -439,8 +414,7 @@ on(window, ["hashchange"], route);
 on(window, ["beforeunload"], onBeforeUnload);
 on(window, ["online", "pageshow"], wakePolling);
 on(document, ["visibilitychange"], wakePolling);
-setInterval(() => document.hidden || allJobs().filter((job) => job.begunAt || isOpen(job)).forEach(drawJob), 1000);
-navigator.locks?.request(thisTab, () => new Promise(() => {})); // until the page ends, whatever ends it
+setInterval(() => allJobs().filter((job) => job.state === "uploading" || isOpen(job)).forEach(drawJob), 1000);
 restoreAll();
 route();
-loadLimits().catch((problem) => notify(`${problem.message} Reload the page to try again.`));
+loadLimits().catch((problem) => notify(problem.message));

@@ -10,7 +10,7 @@ const LONGEST_PAUSE = 30; // seconds
 const MAX_FAILURES = 8;
 const TAIL_BYTES = 8192;
 
-/** `kind`: passing (try again), expired (get a new form), refused (the user may try again) or final (nobody should). */
+/** `kind`: passing (try again), expired (get a new form), refused (the user may try again) or final. */
 class Problem extends Error {
   constructor(message, kind) {
     super(message);
@@ -26,18 +26,15 @@ export const serverNow = () => Date.now() + clockSkew;
 /** Calls the API (POST if there is a body); returns its JSON. */
 export async function api(path, body) {
   const post = body && { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  let response;
-  let answer = null;
-  try {
-    response = await fetch(`/api/${path}`, { ...post, cache: "no-store", signal: AbortSignal.timeout(API_TIMEOUT) });
-    answer = await response.json();
-  } catch {
-    if (!response) throw new Problem("The service cannot be reached.", "passing");
-  }
+  const options = { ...post, cache: "no-store", signal: AbortSignal.timeout(API_TIMEOUT) };
+  const response = await fetch(`/api/${path}`, options).catch(() => {
+    throw new Problem("The service cannot be reached.", "passing");
+  });
+  const answer = await response.json().catch(() => null);
   clockSkew = (Date.parse(response.headers.get("Date")) || Date.now()) - Date.now();
   if (response.ok && answer) return answer;
-  const final = response.status >= 400 && response.status < 500 && response.status !== 429;
-  if (!final) throw new Problem("The service has trouble.", "passing");
+  const busy = response.status < 400 || response.status === 429 || response.status >= 500;
+  if (busy) throw new Problem("The service has trouble.", "passing");
   throw new Problem(answer?.Message ?? `The service refused this (status ${response.status}).`, "final");
 }
 
@@ -116,7 +113,7 @@ function refusal({ status, responseText }) {
   return new Problem(`The storage refused the upload: ${message}`, "refused");
 }
 
-/** A file that was changed or deleted fails exactly like a lost connection; only reading it tells. */
+/** A file that was changed or deleted fails like a lost connection; only reading it tells. */
 async function checkReadable(file) {
   try {
     await file.slice(0, 1).arrayBuffer();

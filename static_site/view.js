@@ -1,15 +1,15 @@
 /**
- * Draws jobs. `drawJob` brings a row in line with its job, whatever the row showed before. Every text that users
- * typed (names, contents, errors that quote them) goes in through `textContent`.
+ * Draws jobs. `drawJob` brings a row in line with its job. Every text that users typed (names, contents, errors that
+ * quote them) goes in through `textContent`.
  */
 
 import { serverNow } from "./transfer.js";
 
-const PREVIEW_LINES = 12; // of the file, before the appended text
+const PREVIEW_LINES = 12;
 const LONG_UPLOAD = 3000; // ms; a shorter one ends before anyone could read its speed
 const STEPS = { queued: -1, uploading: 0, PENDING: 1, RUNNING: 2, SUCCEEDED: 4 };
 
-/** 1536 -> "1.5 KB", in the 1024 units that file managers show. */
+/** 1536 -> "1.5 KB" */
 export function formatBytes(bytes) {
   if (bytes === 1) return "1 byte";
   const power = bytes < 1024 ? 0 : Math.min(3, Math.floor(Math.log2(bytes) / 10));
@@ -17,12 +17,11 @@ export function formatBytes(bytes) {
   return `${Number(value.toFixed(value < 100 ? 1 : 0))} ${["bytes", "KB", "MB", "GB"][power]}`;
 }
 
-/** 400 -> "0.4 s", 75000 -> "1 min 15 s". */
 function formatDuration(ms) {
   const seconds = Math.max(0, ms) / 1000;
   if (seconds < 59.5) return `${Number(seconds.toFixed(seconds < 9.95 ? 1 : 0))} s`;
   const minutes = Math.floor((seconds + 0.5) / 60);
-  return minutes < 60 ? `${minutes} min ${Math.round(seconds) % 60} s` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  return `${minutes} min ${Math.round(seconds) % 60} s`;
 }
 
 const formatDate = (date) => new Date(date).toLocaleDateString([], { day: "numeric", month: "short" });
@@ -35,10 +34,9 @@ function formatRecent(date) {
 /** What a row shows: the API's word once the upload is through, our own before that. */
 export const statusOf = ({ state, remote }) => (state === "uploaded" ? (remote?.status ?? "PENDING") : state);
 
-/** A copy of a template's only element. */
 export const fromTemplate = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 
-/** Focuses the first of the choices that is there to take it. */
+/** Focuses the first choice that can take it. */
 export const focusFirst = (...choices) =>
   choices.some((choice) => {
     choice?.focus();
@@ -49,19 +47,20 @@ export function drawJob(job) {
   const { row } = job;
   const status = statusOf(job);
   const part = (name) => row.querySelector(`.${name}`);
-  const focused = row.contains(document.activeElement) && document.activeElement;
+  const { activeElement: focused } = document;
   row.hidden = !job.name; // someone else's job, not fetched yet
-  row.dataset.status = status;
-  row.dataset.id = job.id ?? "";
+  Object.assign(row.dataset, { status, id: job.id ?? "" });
   write(part("name"), job.name ?? "");
   if (job.id) part("name").href = `#${job.id}`;
   else part("name").removeAttribute("href");
   write(part("meta"), describe(job, status));
   drawStages(job, part("stages"), status);
   drawMessage(job, part("message"), status);
-  drawProgress(job, part("sent"), status);
+  part("sent").hidden = status !== "uploading";
+  part("sent").value = job.sent / job.size || 0;
   drawActions(job, part, status);
-  if (focused && focused.closest("[hidden]")) focusFirst(...["retry", "download", "name", "cancel", "remove"].map(part));
+  if (!row.contains(focused) || !focused.closest("[hidden]")) return;
+  focusFirst(...["retry", "download", "name", "cancel", "remove"].map(part));
 }
 
 /** Leaves equal text alone, so that a selection in it survives. */
@@ -72,32 +71,33 @@ function write(element, text) {
 function describe(job, status) {
   const { remote } = job;
   const parts = job.size === undefined ? [] : [formatBytes(job.size)];
-  if (status === "queued") parts.push("next in line");
-  else if (status === "uploading") parts.push(...describeUpload(job));
-  else if (status === "cancelled") parts.push("cancelled");
-  else if (status === "error") parts.push("not processed");
+  const words = { queued: "next in line", cancelled: "cancelled", error: "not processed" };
+  if (status === "uploading") parts.push(...describeUpload(job));
+  else if (words[status]) parts.push(words[status]);
   else parts.push(formatRecent(remote?.finished_at ?? remote?.created_at ?? job.added));
   if (status === "SUCCEEDED") parts.push(`kept until ${formatDate(remote.expires_at * 1000)}`);
   return job.notice || parts.join(" · ");
 }
 
-function describeUpload({ elsewhere, size, sent, samples, begunAt }) {
-  if (elsewhere) return ["in another tab"];
+function describeUpload({ size, sent, firstByteAt }) {
   if (sent >= size) return ["finishing"];
   const percent = `${Math.floor((100 * sent) / size)} % sent`;
-  const [first, last] = [samples.at(0), samples.at(-1)];
-  const speed = first === last ? 0 : (1000 * (last.sent - first.sent)) / (last.at - first.at);
-  if (!speed || last.at - begunAt < LONG_UPLOAD) return [percent];
-  const left = 1000 * Math.ceil((size - sent) / speed);
-  return [percent, `${formatBytes(Math.round(speed))}/s`, `${formatDuration(left)} left`];
+  const elapsed = performance.now() - firstByteAt;
+  if (!(elapsed > LONG_UPLOAD)) return [percent];
+  const speed = sent / elapsed;
+  const left = 1000 * Math.ceil((size - sent) / speed / 1000);
+  return [percent, `${formatBytes(1000 * speed)}/s`, `${formatDuration(left)} left`];
 }
 
 /** How long each stage took in ms, NaN where nobody knows; a stage that still runs counts up to now. */
 function stageTimes({ begunAt, uploadMs, lagMs, remote }) {
-  const [created, started, finished] = ["created_at", "started_at", "finished_at"].map((name) => Date.parse(remote?.[name]));
+  const at = (name) => Date.parse(remote?.[name]);
+  const [created, started, finished] = [at("created_at"), at("started_at"), at("finished_at")];
   const arrived = created + lagMs;
+  const waited = (started || serverNow()) - arrived;
+  const ran = (finished || serverNow()) - started;
   const total = finished - (lagMs === undefined ? created : arrived - uploadMs);
-  return [uploadMs ?? performance.now() - begunAt, (started || serverNow()) - arrived, (finished || serverNow()) - started, total];
+  return [uploadMs ?? performance.now() - begunAt, waited, ran, total];
 }
 
 function drawStages(job, list, status) {
@@ -113,23 +113,18 @@ function drawStages(job, list, status) {
 }
 
 function drawMessage({ message, remote }, paragraph, status) {
-  const messages = { error: message, FAILED: remote?.error || "The job failed and left no reason.", cancelled: "You cancelled this upload." };
-  paragraph.hidden = !messages[status];
-  paragraph.classList.toggle("error", status !== "cancelled");
-  write(paragraph, messages[status] ?? "");
-}
-
-function drawProgress({ name, size, sent, elsewhere }, bar, status) {
-  bar.hidden = status !== "uploading" || Boolean(elsewhere);
-  bar.value = sent / size || 0;
-  bar.ariaLabel = `Upload of ${name}`;
+  const reason = remote?.error || "The job failed and left no reason.";
+  const text = { error: message, FAILED: reason, cancelled: "You cancelled this upload." }[status];
+  paragraph.hidden = !text;
+  paragraph.classList.toggle("error", !paragraph.hidden && status !== "cancelled");
+  write(paragraph, text ?? "");
 }
 
 function drawActions(job, part, status) {
   const done = status === "SUCCEEDED";
   const sending = ["queued", "uploading"].includes(status);
   const retry = ["error", "FAILED", "cancelled"].includes(status) && job.file && !job.hopeless;
-  const wanted = { peek: done, download: done, retry, cancel: sending && !job.elsewhere, remove: !sending && !job.visited };
+  const wanted = { peek: done, download: done, retry, cancel: sending, remove: !sending && !job.visited };
   for (const [name, show] of Object.entries(wanted)) {
     part(name).hidden = !show;
     part(name).ariaLabel = `${part(name).title || part(name).textContent} ${job.name}`;
