@@ -350,11 +350,8 @@ class JobTable:
             expires_at=int(now) + retention_days * 86400,
         )
         item = {name: value for name, value in vars(job).items() if value is not None}
-        self._client.put_item(
-            TableName=self._name,
-            Item=_to_item(item),
-            ConditionExpression="attribute_not_exists(id)",
-        )
+        # Without a condition: the id is random, and the SDK puts it again if the answer is lost.
+        self._client.put_item(TableName=self._name, Item=_to_item(item))
         return job
 
     def get(self, job_id: str) -> Job:
@@ -406,11 +403,12 @@ class JobTable:
         :raises Duplicate: finished, or running under another message.
         :raises TriesExhausted: it had its tries; this call made it FAILED.
         """
+        claim = secrets.token_urlsafe(16)
         values = {
             ":running": RUNNING,
             ":pending": PENDING,
             ":message": message_id,
-            ":claim": secrets.token_urlsafe(16),
+            ":claim": claim,
             ":instance": instance_id,
             ":etag": upload.etag,
             ":now": iso(),
@@ -423,12 +421,14 @@ class JobTable:
             "SET #status=:running, message_id=:message, claim=:claim, instance_id=:instance,"
             " started_at=:now, input_etag=if_not_exists(input_etag, :etag)"
             " REMOVE #error ADD attempts :one",
-            f"{_CLAIMABLE} AND attempts < :tries AND expires_at > :epoch",
+            f"{_CLAIMABLE} AND attempts < :tries AND expires_at > :epoch"
+            " AND NOT (attribute_exists(claim) AND claim = :claim)",
             values,
         )
-        if not refused:
-            assert job is not None
+        # A claim whose answer was lost is sent again by the SDK; it counts as one try.
+        if job is not None and job.claim == claim:
             return job
+        assert refused
         if job is None or job.expires_at <= time.time():
             raise JobNotFound(f"no job has the id {upload.id!r}, or it has expired")
         if job.finished or (job.status == RUNNING and job.message_id != message_id):

@@ -224,9 +224,15 @@ class Worker:
             return
         with self._queue.holding(message) as mine:
             if mine:
-                self._claim_and_work(message)
+                self._take(message)
             else:
                 LOG.info("the queue sent message %s twice; it is in work", message.id)
+
+    def _take(self, message: Message) -> None:
+        try:
+            self._claim_and_work(message)
+        except (BotoCoreError, ClientError) as error:
+            _raise_unless_it_may_pass(error)  # else the message comes again by itself
 
     def _claim_and_work(self, message: Message) -> None:
         try:
@@ -237,8 +243,6 @@ class Worker:
             if isinstance(reason, jobs.TriesExhausted):
                 self._meter.count(metrics.JOBS_FAILED)
             self._queue.delete(message)
-        except (BotoCoreError, ClientError) as error:
-            _raise_unless_it_may_pass(error)  # else the message comes again by itself
         else:
             with self._activity.job():
                 self._work(job, upload, message)
