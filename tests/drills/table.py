@@ -95,6 +95,10 @@ class Parser:
         return lambda item, words: all(part(item, words) for part in parts)
 
     def _one(self) -> Callable[[Item, Words], bool]:
+        if self._peek() == "NOT":
+            self._next()
+            negated = self._one()
+            return lambda item, words: not negated(item, words)
         if self._peek() == "(":
             self._next()
             inner = self._either()
@@ -193,10 +197,10 @@ class MemoryTable:
         self.items: dict[str, Item] = {}
         self._on_write = on_write
 
-    def put_item(self, *, TableName: str, Item: Words, ConditionExpression: str) -> None:  # noqa: N803
+    def put_item(self, *, TableName: str, Item: Words) -> None:  # noqa: N803
         """Put a whole item."""
         item = plain(Item)
-        self._write(str(item["id"]), ConditionExpression, {}, lambda _: item)
+        self._write(str(item["id"]), "attribute_not_exists(id)", {}, lambda _: item)
 
     def update_item(
         self,

@@ -196,6 +196,8 @@ class Promise(RuleBasedStateMachine):
             or after["status"] == jobs.RUNNING,
             "it runs under two messages": not was == after["status"] == jobs.RUNNING
             or before["message_id"] == after["message_id"],
+            "one claim counted twice": not was == after["status"] == jobs.RUNNING
+            or before["claim"] != after["claim"],
         }
 
     def _rules_by_status(self, before: Item, after: Item) -> dict[str, bool]:
