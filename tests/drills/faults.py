@@ -25,7 +25,7 @@ FAULTS = ("500", "503", "timeout", "reset")
 
 _BODIES = {
     "json": '{"__type": "InternalServerError", "message": "We were unable to process it."}',
-    "xml": "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+    "xml": "<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>",
 }
 
 

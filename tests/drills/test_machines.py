@@ -1,0 +1,155 @@
+"""Real machines, killed, taken back and flooded, under a real queue, table and bucket."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import jobs
+from tests.e2e.person import until
+
+if TYPE_CHECKING:
+    from tests.drills.conftest import Drill
+
+ROUNDS = 15
+RIVALS = 6
+DUPLICATES = 25
+GOOD = 100
+
+
+def test_a_machine_killed_before_the_claim_is_made_good(drill: Drill) -> None:
+    recorded = drill.person.record(" more").json()
+    machine = drill.worker_is_up()
+    drill.system.host.kill(machine.instance_id)
+    drill.person.upload(recorded["upload"], b"input")
+    assert drill.heal(recorded["id"]) == "input more"
+    assert drill.person.look(recorded["id"])["attempts"] == 1
+
+
+def test_a_machine_killed_in_the_script_loses_its_job_to_another(drill: Drill) -> None:
+    wait = drill.marker()
+    job_id = drill.person.submit(b"input", str(wait))
+    drill.system.host.kill(drill.wait_until_running(job_id).instance_id)
+    wait.rmdir()
+    assert drill.heal(job_id) == f"input{wait}"
+    assert drill.person.look(job_id)["attempts"] == 2
+    assert len(drill.outputs(job_id)) == 1
+
+
+def test_a_spot_notice_hands_the_job_back_and_no_try_is_used_up(drill: Drill) -> None:
+    wait = drill.marker()
+    job_id = drill.person.submit(b"input", str(wait))
+    machine = drill.wait_until_running(job_id)
+    drill.system.host.spot_notice(machine.instance_id)
+    until(lambda: drill.person.look(job_id)["status"] == "PENDING", "the job to be handed back")
+    until(lambda: not drill.system.host.machines(), "the machine to power off")
+    wait.rmdir()
+    assert drill.heal(job_id) == f"input{wait}"
+    assert drill.person.look(job_id)["attempts"] == 1
+
+
+def test_twenty_five_duplicates_of_a_running_job_do_no_harm(drill: Drill) -> None:
+    wait = drill.marker()
+    job_id = drill.person.submit(b"input", str(wait))
+    drill.wait_until_running(job_id)
+    for _ in range(DUPLICATES):
+        announce(drill, job_id)
+    wait.rmdir()
+    assert drill.heal(job_id) == f"input{wait}"
+    until(lambda: waiting(drill) == 0, "the duplicates to be dropped")
+    assert drill.person.look(job_id)["attempts"] == 1
+    assert len(drill.outputs(job_id)) == 1
+
+
+def test_garbage_among_a_hundred_good_ones_holds_up_nobody(drill: Drill) -> None:
+    ids = []
+    for n in range(GOOD):
+        ids.append(drill.person.submit(b"%d:" % n, f"text {n}"))
+        if n % 5 == 0:
+            send(drill, ["garbage", "{}", "[]", '{"Records": [{}]}'][n // 5 % 4])
+    for n, shown in enumerate(drill.person.wait_for_all(ids)):
+        assert (shown["status"], shown["attempts"]) == ("SUCCEEDED", 1)
+        assert drill.person.download(shown).text == f"{n}:text {n}"
+    until(lambda: waiting(drill) == 0, "the garbage to be dropped")
+
+
+def test_a_client_that_goes_in_the_middle_of_its_upload_can_come_back(drill: Drill) -> None:
+    recorded = drill.person.record(" more").json()
+    post_half(recorded["upload"], b"half")
+    assert drill.person.look(recorded["id"])["status"] == "PENDING"
+    drill.person.upload(recorded["upload"], b"whole")
+    assert drill.heal(recorded["id"]) == "whole more"
+
+
+def test_of_many_that_claim_a_job_at_the_same_moment_one_gets_it(drill: Drill) -> None:
+    """Here the table's conditions are atomic, as DynamoDB's are."""
+    table = jobs.JobTable(drill.system.client("dynamodb"), drill.exports["table"])
+    for _ in range(ROUNDS):
+        job = table.record(bucket="b", file_name="a.txt", input_text="", retention_days=1)
+        claimed = race_for(table, jobs.Upload(job.id, "b", "k", "e", 1))
+        assert len(claimed) == 1
+        now = table.get(job.id)
+        assert (now.attempts, now.message_id) == (1, claimed[0].message_id)
+        table.succeed(claimed[0], output_file_path="b/k")
+
+
+def race_for(table: jobs.JobTable, upload: jobs.Upload) -> list[jobs.Job]:
+    """Let rivals claim a job, each with a message of its own. Return who got it."""
+    start, claimed = threading.Barrier(RIVALS), list[jobs.Job]()
+
+    def claim(rival: int) -> None:
+        start.wait()
+        try:
+            claimed.append(
+                table.claim(upload, message_id=f"m{rival}", instance_id=f"i-rival-{rival}")
+            )
+        except jobs.Duplicate:
+            return
+
+    rivals = [threading.Thread(target=claim, args=(n,)) for n in range(RIVALS)]
+    for rival in rivals:
+        rival.start()
+    for rival in rivals:
+        rival.join()
+    return claimed
+
+
+def send(drill: Drill, body: str) -> None:
+    drill.system.client("sqs").send_message(QueueUrl=drill.exports["queue_url"], MessageBody=body)
+
+
+def announce(drill: Drill, job_id: str) -> None:
+    """Send another event for an upload that is there."""
+    bucket, key = jobs.split_path(drill.person.look(job_id)["input_file_path"])
+    head = drill.system.client("s3").head_object(Bucket=bucket, Key=key)
+    upload = jobs.Upload(job_id, bucket, key, head["ETag"].strip('"'), head["ContentLength"])
+    send(drill, jobs.announcement(upload))
+
+
+def waiting(drill: Drill) -> int:
+    names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+    answer = drill.system.client("sqs").get_queue_attributes(
+        QueueUrl=drill.exports["queue_url"], AttributeNames=names
+    )
+    return sum(int(answer["Attributes"][name]) for name in names)
+
+
+def post_half(form: dict[str, object], content: bytes) -> None:
+    """Begin to post a form, and go away before its end."""
+    where = urlsplit(str(form["url"]))
+    head = [
+        f"POST {where.path} HTTP/1.1",
+        f"Host: {where.netloc}",
+        "Content-Type: multipart/form-data; boundary=x",
+        "Content-Length: 100000",
+        "",
+        "--x",
+        'Content-Disposition: form-data; name="form"',
+        "",
+        json.dumps(form["fields"]),
+    ]
+    with socket.create_connection((where.hostname, where.port), timeout=5) as connection:
+        connection.sendall("\r\n".join(head).encode() + content)
