@@ -1,5 +1,6 @@
 # make run    the whole system on this machine, at http://127.0.0.1:8000 (PORT=9000 make run)
 # make test   all tests
+# make soak   uploads without end, machines killed at random (MINUTES=60 make soak)
 # make check  format, lint, types
 # make format rewrite the code in the one format
 # make clean  remove what the others made
@@ -9,13 +10,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test check format clean
+.PHONY: run test soak check format clean
 
 run: $(VENV)/run.stamp
 	@exec $(BIN)/python -m local
 
 test: $(VENV)/test.stamp
 	@exec $(BIN)/python -m pytest $(ARGS)
+
+soak: $(VENV)/test.stamp
+	@exec $(BIN)/python -m tests.drills.soak
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .

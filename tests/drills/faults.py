@@ -78,7 +78,7 @@ def answer(fault: str, url: str) -> AWSResponse:
         raise ConnectionClosedError(endpoint_url=url)
     if fault == "power cut":
         raise PowerCut
-    body = _BODIES["xml" if "s3" in url else "json"].encode()
+    body = _BODIES["xml" if "s3" in url or "ec2" in url else "json"].encode()
     return AWSResponse(url, int(fault), {}, Raw(body))
 
 
