@@ -78,13 +78,6 @@ class Drill:
         text: str = self.person.download(self.person.look(job_id)).text
         return text
 
-    def outputs(self, job_id: str) -> list[str]:
-        """Return the keys of a job's results."""
-        found = self.system.client("s3").list_objects_v2(
-            Bucket=self.exports["data_bucket"], Prefix=f"output/{job_id}/"
-        )
-        return [entry["Key"] for entry in found.get("Contents", [])]
-
 
 @pytest.fixture(scope="session")
 def drilled() -> Iterator[LocalSystem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -12,6 +13,8 @@ import jobs
 from tests.e2e.person import until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.drills.conftest import Drill
 
 ROUNDS = 15
@@ -36,7 +39,7 @@ def test_a_machine_killed_in_the_script_loses_its_job_to_another(drill: Drill) -
     wait.rmdir()
     assert drill.heal(job_id) == f"input{wait}"
     assert drill.person.look(job_id)["attempts"] == 2
-    assert len(drill.outputs(job_id)) == 1
+    assert len(stored(drill, f"output/{job_id}/")) == 1
 
 
 def test_a_spot_notice_hands_the_job_back_and_no_try_is_used_up(drill: Drill) -> None:
@@ -61,7 +64,7 @@ def test_twenty_five_duplicates_of_a_running_job_do_no_harm(drill: Drill) -> Non
     assert drill.heal(job_id) == f"input{wait}"
     until(lambda: waiting(drill) == 0, "the duplicates to be dropped")
     assert drill.person.look(job_id)["attempts"] == 1
-    assert len(drill.outputs(job_id)) == 1
+    assert len(stored(drill, f"output/{job_id}/")) == 1
 
 
 def test_garbage_among_a_hundred_good_ones_holds_up_nobody(drill: Drill) -> None:
@@ -82,6 +85,17 @@ def test_a_client_that_goes_in_the_middle_of_its_upload_can_come_back(drill: Dri
     assert drill.person.look(recorded["id"])["status"] == "PENDING"
     drill.person.upload(recorded["upload"], b"whole")
     assert drill.heal(recorded["id"]) == "whole more"
+
+
+def test_a_machine_without_its_worker_leaves_its_log_and_goes(drill: Drill) -> None:
+    until(lambda: not drill.system.host.machines(), "the machines to go home")
+    with missing_worker(drill):
+        job_id = drill.person.submit(b"input")
+        machine = drill.machine()
+        until(lambda: not drill.system.host.machines(), "the machine to power off")
+    assert stored(drill, f"logs/vm/{machine.instance_id}") == [f"logs/vm/{machine.instance_id}"]
+    assert drill.heal(job_id) == "input more"
+    assert drill.person.look(job_id)["attempts"] == 1
 
 
 def test_of_many_that_claim_a_job_at_the_same_moment_one_gets_it(drill: Drill) -> None:
@@ -115,6 +129,27 @@ def race_for(table: jobs.JobTable, upload: jobs.Upload) -> list[jobs.Job]:
     for rival in rivals:
         rival.join()
     return claimed
+
+
+@contextmanager
+def missing_worker(drill: Drill) -> Iterator[None]:
+    """Take the worker's bundle out of the bucket for a while."""
+    s3, bucket = drill.system.client("s3"), drill.exports["data_bucket"]
+    (key,) = [key for key in stored(drill, "scripts/") if "worker" in key]
+    bundle = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
+    s3.delete_object(Bucket=bucket, Key=key)
+    try:
+        yield
+    finally:
+        s3.put_object(Bucket=bucket, Key=key, Body=bundle)
+
+
+def stored(drill: Drill, prefix: str) -> list[str]:
+    """Return the keys of a prefix."""
+    found = drill.system.client("s3").list_objects_v2(
+        Bucket=drill.exports["data_bucket"], Prefix=prefix
+    )
+    return [entry["Key"] for entry in found.get("Contents", [])]
 
 
 def send(drill: Drill, body: str) -> None:
