@@ -101,6 +101,7 @@ def drill(drilled: LocalSystem, open_folder: Path) -> Drill:
     return Drill(drilled, open_folder)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the drills on the whole system in one process, which starts it once."""
     for item in items:
