@@ -7,6 +7,7 @@ fails, unless the test says so: the ``visit`` fixture looks.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -57,14 +58,20 @@ class Visit:
         self.page = page
         self.expected: list[str] = []
         self.problems: list[str] = []
-        page.on("console", lambda message: self.problems.append(f"console: {message.text}"))
-        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
+        self._closed = False
+        page.on("console", lambda message: self._note(f"console: {message.text}"))
+        page.on("pageerror", lambda error: self._note(f"error: {error}"))
         page.on("requestfailed", self._note_failure)
         page.on("response", self._note_status)
 
     def expect_problem(self, text: str) -> None:
         """Declare that problems with this text will come; it is wrong if none does."""
         self.expected.append(text)
+
+    def close(self) -> None:
+        """Leave; that requests break off now is nobody's fault."""
+        self._closed = True
+        self.page.context.close()
 
     def check(self) -> None:
         """Hold what went wrong against what the test declared."""
@@ -73,14 +80,18 @@ class Visit:
         known = [line for line in self.problems if any(text in line for text in self.expected)]
         assert self.problems == known
 
+    def _note(self, problem: str) -> None:
+        if not self._closed:
+            self.problems.append(problem)
+
     def _note_failure(self, request: Any) -> None:
         # A link that turns out to be a download ends as an aborted navigation.
         if not (request.is_navigation_request() and request.failure == "net::ERR_ABORTED"):
-            self.problems.append(f"failed: {request.url}: {request.failure}")
+            self._note(f"failed: {request.url}: {request.failure}")
 
     def _note_status(self, response: Any) -> None:
         if response.status >= 400:
-            self.problems.append(f"{response.status}: {response.url}")
+            self._note(f"{response.status}: {response.url}")
 
 
 @pytest.fixture
@@ -97,7 +108,7 @@ def visit(browser: Browser, system: LocalSystem) -> Iterator[Callable[..., Visit
 
     yield open_page
     for visit in visits:
-        visit.page.context.close()
+        visit.close()
     for visit in visits:
         visit.check()
 
@@ -132,6 +143,12 @@ def job(page: Page, name: str) -> Any:
 
 def expect_status(row: Any, status: str) -> None:
     expect(row).to_have_attribute("data-status", status, timeout=DONE_MILLISECONDS)
+
+
+def expect_sent(row: Any) -> None:
+    """Expect the upload to be through; the result is for other tests to wait for."""
+    sent = re.compile("PENDING|RUNNING|SUCCEEDED")
+    expect(row).to_have_attribute("data-status", sent, timeout=DONE_MILLISECONDS)
 
 
 def test_a_visitor_gets_the_file_back_with_the_text_appended(page: Page, tmp_path: Path) -> None:
