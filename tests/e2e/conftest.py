@@ -17,8 +17,8 @@ MAX_FILE_BYTES = 20_000_000
 
 @pytest.fixture(scope="session")
 def system() -> Iterator[LocalSystem]:
-    """The system with short waits and a small limit; the rest is as it is shipped."""
-    config = {"addendum:idle_seconds": 3, "addendum:max_file_bytes": MAX_FILE_BYTES}
+    """The system with a small limit; the rest is as it is shipped."""
+    config = {"addendum:max_file_bytes": MAX_FILE_BYTES}
     with LocalSystem(config=config) as running:
         yield running
 
@@ -29,6 +29,7 @@ def person(system: LocalSystem) -> Person:
     return Person(system.url)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that share a system in one process, which starts it once."""
     for item in items:

@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from local.system import LocalSystem
-from tests.e2e.person import Person
+from tests.e2e.person import Person, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,10 +94,28 @@ def blocks_into(digest: Any) -> Iterator[bytes]:
         yield block
 
 
+def booked(system: LocalSystem) -> list[Any]:
+    """Return the instances that EC2 would still bill, or keep."""
+    names = ["pending", "running", "stopping", "stopped"]
+    answer = system.client("ec2").describe_instances(
+        Filters=[{"Name": "instance-state-name", "Values": names}]
+    )
+    found: list[Any] = answer["Reservations"]
+    return found
+
+
+def minutes(system: LocalSystem) -> list[Any]:
+    """Return what the reconciler has logged: here, only its schedule calls it."""
+    group = system.deployment.exports["log_groups"]["reconciler"]
+    events: list[Any] = system.client("logs").filter_log_events(logGroupName=group)["events"]
+    return events
+
+
 @pytest.mark.timeout(240)
-def test_a_gibibyte_passes_with_the_workers_memory_flat() -> None:
+def test_a_gibibyte_passes_and_its_machine_powers_itself_off() -> None:
     sent, got = hashlib.sha256(), hashlib.sha256()
-    with LocalSystem() as system, Memory(system) as memory:
+    config = {"addendum:idle_seconds": 2}
+    with LocalSystem(config=config) as system, Memory(system) as memory:
         person = Person(system.url)
         answer = person.record(" more", file_size=GIBIBYTE).json()
         assert post(answer["upload"], sent) == 204
@@ -106,6 +124,9 @@ def test_a_gibibyte_passes_with_the_workers_memory_flat() -> None:
         with requests.get(shown["download_url"], stream=True, timeout=120) as result:
             for block in result.iter_content(MEBIBYTE):
                 got.update(block)
+        until(lambda: not system.host.machines(), "the machine to power itself off", 30)
+        assert booked(system) == []
+        until(lambda: minutes(system), "the schedule to run the reconciler")
     sent.update(b" more")
     assert got.digest() == sent.digest()
     assert 20 * MEBIBYTE < memory.peak < MEMORY_LIMIT

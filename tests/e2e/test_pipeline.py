@@ -11,7 +11,6 @@ import requests
 
 import jobs
 from tests.e2e.conftest import MAX_FILE_BYTES
-from tests.e2e.person import until
 
 if TYPE_CHECKING:
     from local.system import LocalSystem
@@ -56,27 +55,6 @@ def test_fifty_at_once_all_end_in_the_right_place(person: Person, system: LocalS
     for n, shown in enumerate(person.wait_for_all(ids)):
         assert person.download(shown).content == b"%d:text %d" % (n, n)
     assert len(system.host.machines()) <= 2
-
-
-def test_an_upload_that_ends_after_its_machine_went_home_is_picked_up_within_the_minute(
-    person: Person, system: LocalSystem
-) -> None:
-    person.wait(person.submit(b"this machine is up"))
-    late = person.record().json()
-    until(lambda: not system.host.machines(), "the machines to go home", 30)
-    assert booked(system) == []
-    person.upload(late["upload"], b"late")
-    shown = person.wait(late["id"])
-    assert person.download(shown).content == b"late more"
-
-
-def booked(system: LocalSystem) -> list[str]:
-    """Return the instances that EC2 would still bill, or keep."""
-    names = ["pending", "running", "stopping", "stopped"]
-    answer = system.client("ec2").describe_instances(
-        Filters=[{"Name": "instance-state-name", "Values": names}]
-    )
-    return [one["InstanceId"] for group in answer["Reservations"] for one in group["Instances"]]
 
 
 # --- bad input -----------------------------------------------------------------------

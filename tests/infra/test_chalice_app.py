@@ -55,7 +55,7 @@ def test_no_function_reserves_concurrency(everything: list[Run]) -> None:
 
 def test_memory_and_timeout_are_the_apps(declared: Run) -> None:
     for name, folder in (("api", "api"), ("stream-handler", "processor")):
-        config = json.loads(Path(folder, ".chalice/config.json").read_text())["stages"]["api"]
+        config = json.loads(Path(folder, ".chalice/config.json").read_text())
         function = declared.one("Function", name).inputs
         assert function["memorySize"] == config["lambda_memory_size"]
         assert function["timeout"] == config["lambda_timeout"]
