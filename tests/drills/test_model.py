@@ -332,7 +332,7 @@ def test_every_uploaded_job_ends_with_one_whole_result_or_a_reason(
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         History,
         settings=settings(
-            max_examples=40,
+            max_examples=20,
             stateful_step_count=12,
             deadline=None,
             derandomize=True,

