@@ -35,7 +35,7 @@ import time
 import unicodedata
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import quote, unquote_plus
 
 if TYPE_CHECKING:
@@ -429,8 +429,12 @@ class JobTable:
         if job is not None and job.claim == claim:
             return job
         assert refused
+        self._refuse_claim(upload.id, job, message_id)
+
+    def _refuse_claim(self, job_id: str, job: Job | None, message_id: str) -> NoReturn:
+        """Raise why the job, as it stands, cannot be claimed."""
         if job is None or job.expires_at <= time.time():
-            raise JobNotFound(f"no job has the id {upload.id!r}, or it has expired")
+            raise JobNotFound(f"no job has the id {job_id!r}, or it has expired")
         if job.finished or (job.status == RUNNING and job.message_id != message_id):
             raise Duplicate(f"job {job.id} is {job.status}")
         self._fail_exhausted(job, message_id)

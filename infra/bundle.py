@@ -26,6 +26,7 @@ import pulumi
 
 import jobs
 import metrics
+from infra.build_folder import move_into_place
 
 WORKER_FOLDER = Path("ec2_userdata")
 BUILD_FOLDER = Path("build/worker")
@@ -75,7 +76,7 @@ def install(requirements: Path, build_folder: Path = BUILD_FOLDER) -> Path:
     scratch = Path(tempfile.mkdtemp(dir=build_folder))
     try:
         _pip_install(requirements, scratch)
-        _move_into_place(scratch, target)
+        move_into_place(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return target
@@ -91,15 +92,6 @@ def _pip_install(requirements: Path, target: Path) -> None:
         raise pulumi.RunError(
             f"pip could not install {requirements} for Python {PYTHON_VERSION}:\n{result.stderr}"
         )
-
-
-def _move_into_place(source: Path, target: Path) -> None:
-    try:
-        source.rename(target)
-    except OSError:
-        # Another run was faster; its folder holds the same.
-        if not target.is_dir():
-            raise
 
 
 def _dependency_files(root: Path) -> Iterator[tuple[str, Path]]:

@@ -11,7 +11,8 @@ its runtime (which would be that of the Python that happens to build). Handlers,
 memory, timeout and routes come from the app; environment and permissions are given
 for each function by its name.
 
-The component depends on nothing else in this project but the module that runs Chalice.
+The component depends on nothing else in this project but the modules that run Chalice
+and keep what it built.
 """
 
 from __future__ import annotations

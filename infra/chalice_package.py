@@ -25,6 +25,8 @@ from typing import Any
 
 import pulumi
 
+from infra.build_folder import move_into_place
+
 NO_SOURCE = shutil.ignore_patterns("__pycache__", "*.pyc", ".venv", ".mypy_cache", ".ruff_cache")
 CHALICE_LEAVINGS = shutil.ignore_patterns("deployments", "deployed")
 """What Chalice itself writes into an app's ``.chalice`` folder."""
@@ -123,7 +125,7 @@ def _build(folder: Path, stage: str, target: Path) -> None:
         _use_no_role(app / ".chalice" / "config.json")
         _run_chalice(app, out, stage, folder)
         _rewrite_zip(out / "deployment.zip")
-        _move_into_place(out, target)
+        move_into_place(out, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -167,15 +169,6 @@ def _rewrite_zip(path: Path) -> None:
             entry.external_attr = 0o644 << 16
             target.writestr(entry, source.read(name), zipfile.ZIP_DEFLATED, 9)
     path.write_bytes(buffer.getvalue())
-
-
-def _move_into_place(source: Path, target: Path) -> None:
-    try:
-        source.rename(target)
-    except OSError:
-        # Another run was faster; its folder holds the same.
-        if not target.is_dir():
-            raise
 
 
 def check_binaries(zip_path: Path, runtime: str, architecture: str) -> None:
