@@ -1,6 +1,7 @@
 # make run    the whole system on this machine, at http://127.0.0.1:8000 (PORT=9000 make run)
 # make test   all tests
 # make soak   uploads without end, machines killed at random (MINUTES=60 make soak)
+# make bench  speed, scale and cost, into docs/performance.md (make bench PARTS="fleet warm")
 # make check  format, lint, types
 # make format rewrite the code in the one format
 # make clean  remove what the others made
@@ -10,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test soak check format clean
+.PHONY: run test soak bench check format clean
 
 run: $(VENV)/run.stamp
 	@exec $(BIN)/python -m local
@@ -20,6 +21,9 @@ test: $(VENV)/test.stamp
 
 soak: $(VENV)/test.stamp
 	@exec $(BIN)/python -m tests.drills.soak
+
+bench: $(VENV)/bench.stamp
+	@exec $(BIN)/python -m bench $(PARTS)
 
 check: $(VENV)/test.stamp
 	$(BIN)/ruff format --check .
@@ -51,4 +55,9 @@ $(VENV)/run.stamp: $(BIN)/python requirements.txt requirements-local.txt constra
 $(VENV)/test.stamp: $(VENV)/run.stamp requirements-test.txt
 	@echo "Installing what 'make test' and 'make check' need into $(VENV) (once)"
 	@$(PIP) install -r requirements-test.txt
+	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/test.stamp requirements-bench.txt
+	@echo "Installing what 'make bench' needs into $(VENV) (once)"
+	@$(PIP) install -r requirements-bench.txt
 	@touch $@

@@ -16,7 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SHARED = {"jobs", "metrics"}
-OURS = {*SHARED, "api", "processor", "chalicelib", "ec2_userdata", "infra", "local", "ops", "tests"}
+OURS = {
+    *SHARED,
+    "api",
+    "processor",
+    "chalicelib",
+    "ec2_userdata",
+    "infra",
+    "local",
+    "ops",
+    "tests",
+    "bench",
+}
 WORKER = {"machine", "metering", "script", "transfer", "worker", "workqueue"}
 
 MAY_IMPORT = {

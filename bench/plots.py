@@ -1,0 +1,60 @@
+"""Plots that read on white and on black, and whose bytes depend on the figures alone."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bench.results import write_in_one_step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+INK = "#7a7a7a"
+"""Text and axes: a grey with a contrast above 4 on white and on a dark page."""
+COLOURS = ("#d4691e", "#3f86d8", "#2e9e63", "#b061c4")
+"""One for each thing that is compared; ours are the later ones. Above 3 on both."""
+MARKERS = ("s", "^", "o", "D")
+"""Beside the colours, for those who see few of them."""
+
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "addendum",
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": INK,
+    "grid.alpha": 0.25,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+}
+
+
+def figure(columns: int = 1, *, width: float = 7.5, height: float = 3.2) -> tuple[Figure, Any]:
+    """Return a figure in the project's style, and its axes (an array, if several)."""
+    mpl.rcParams.update(STYLE)
+    made = Figure(figsize=(width, height), layout="constrained")
+    return made, made.subplots(1, columns)
+
+
+def write(figures: Mapping[str, Figure], folder: Path) -> None:
+    """Write each figure as ``performance-NAME.svg``."""
+    for name, made in figures.items():
+        text = io.StringIO()
+        with mpl.rc_context(STYLE):
+            made.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        lines = [line.rstrip() for line in text.getvalue().splitlines()]
+        write_in_one_step(folder / f"performance-{name}.svg", "\n".join(lines) + "\n")
