@@ -29,6 +29,9 @@ BOOT_SCRIPT = Path("ec2_userdata/boot.sh")
 USER_DATA_LIMIT = 16 * 1024
 """https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instancedata-add-user-data.html"""
 
+FIRST_WAIT_SECONDS = jobs.FORM_SECONDS + 60
+"""How long a machine waits for its first job: an upload can begin as late as its form allows."""
+
 SYSTEM_GIB = 8
 ROOT_DEVICE = "/dev/xvda"
 """Amazon Linux's root volume."""
@@ -117,7 +120,7 @@ class Fleet(pulumi.ComponentResource):
             jobs.Env.FRESH_VM_PER_JOB: str(machines.fresh_vm_per_job).lower(),
             jobs.Env.MAX_LIFE: str(machines.max_life),
             jobs.Env.JOB_TIMEOUT: str(machines.job_timeout),
-            jobs.Env.FIRST_WAIT_SECONDS: str(jobs.FORM_SECONDS + 60),
+            jobs.Env.FIRST_WAIT_SECONDS: str(FIRST_WAIT_SECONDS),
             jobs.Env.IDLE_SECONDS: str(machines.idle_seconds),
             jobs.Env.VISIBILITY_TIMEOUT: str(VISIBILITY_SECONDS),
         }

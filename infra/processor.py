@@ -18,6 +18,9 @@ from infra.network import Network
 from infra.settings import Functions, Machines
 from infra.storage import DEAD_LETTER_VISIBILITY_SECONDS, Storage
 
+STREAM_BATCH_SIZE = 100
+STREAM_WINDOW_SECONDS = 1
+
 
 @dataclass(frozen=True)
 class ProcessorArgs:
@@ -121,8 +124,8 @@ class Processor(pulumi.ComponentResource):
             # LATEST can miss records while the mapping starts or changes:
             # https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html
             starting_position="TRIM_HORIZON",
-            batch_size=100,
-            maximum_batching_window_in_seconds=1,
+            batch_size=STREAM_BATCH_SIZE,
+            maximum_batching_window_in_seconds=STREAM_WINDOW_SECONDS,
             maximum_retry_attempts=2,
             maximum_record_age_in_seconds=60,
             filter_criteria=inserts,
