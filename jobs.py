@@ -172,8 +172,11 @@ class Upload:
 
 
 def new_id() -> str:
-    """Return a new job id: 128 random bits in 22 URL-safe characters."""
-    return secrets.token_urlsafe(16)
+    """Return a new job id: 22 URL-safe characters of 128 random bits."""
+    job_id = secrets.token_urlsafe(16)
+    while job_id.startswith("-"):  # ``ops.py requeue -1N6…`` would read it as an option
+        job_id = secrets.token_urlsafe(16)
+    return job_id
 
 
 def is_id(text: str) -> bool:

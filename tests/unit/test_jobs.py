@@ -31,6 +31,13 @@ def event(key: str, **changes: Any) -> str:
     return json.dumps({"Records": [{"s3": {**entity, **changes}}]})
 
 
+def test_a_new_id_has_the_form_of_one_and_never_reads_as_an_option() -> None:
+    ids = {jobs.new_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert all(map(jobs.is_id, ids))
+    assert [one for one in ids if one.startswith("-")] == []
+
+
 def test_a_recorded_job_is_pending_and_keeps_its_text_byte_for_byte(table: jobs.JobTable) -> None:
     text = "\ufeffa\r\nb\x00\t𝄞 `$(x)` ${y}"
     job = recorded(table, text=text)
