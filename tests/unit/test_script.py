@@ -119,12 +119,19 @@ def test_what_a_script_leaves_running_ends_with_it(files: script.Files) -> None:
 
 
 def test_a_process_that_escapes_with_the_output_open_does_not_hold_the_job(
-    files: script.Files,
+    files: script.Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(script, "PIPE_SECONDS", 0.1)
     begin = time.monotonic()
-    run(files, 'setsid sleep 30.25 & cp "$1" "$3"')
+    run(
+        files,
+        "setsid bash -c 'echo $$ >new; mv new away; exec sleep 30.25' &"
+        # Before it has left the session, it would be killed with it.
+        ' until [ -e away ]; do sleep 0.01; done; cp "$1" "$3"',
+    )
     assert time.monotonic() - begin < 10
-    (escaped,) = sleepers("30.25")
+    escaped = psutil.Process(int((files.folder / "away").read_text()))
+    assert escaped.status() != psutil.STATUS_ZOMBIE
     escaped.kill()
 
 

@@ -64,7 +64,7 @@ class World:
             root=root,
             fresh_vm_per_job=False,
             job_timeout=20,
-            first_wait_seconds=2,
+            first_wait_seconds=60,
             idle_seconds=1,
             visibility_timeout=60,
             take_until=time.time() + 100,
@@ -195,6 +195,7 @@ def test_duplicates_do_no_harm(world: World) -> None:
 
 
 def test_without_work_the_worker_goes_home(world: World) -> None:
+    world.settings = replace(world.settings, first_wait_seconds=2)
     begin = time.monotonic()
     world.work()
     assert 1.5 < time.monotonic() - begin < 10
@@ -328,7 +329,6 @@ def test_a_queue_that_does_not_answer_for_a_while_is_waited_for(
         return receive(self, wait=wait)
 
     monkeypatch.setattr(WorkQueue, "receive", shaky)
-    world.settings = replace(world.settings, first_wait_seconds=10)
     monkeypatch.setattr(worker, "LONG_POLL_SECONDS", 1)
     world.work()
     assert world.output(job) == b"input more"
