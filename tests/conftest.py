@@ -54,7 +54,8 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
-    with mock_aws():
+    # A session of its own for each test would read boto3's descriptions of AWS again and again.
+    with mock_aws(config={"core": {"reset_boto3_session": False}}):
         yield
 
 
