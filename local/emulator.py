@@ -10,17 +10,18 @@ seconds. While it takes in 1 GiB it answers nothing else for some 20 seconds.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from local.account import Account, Credentials, new_root
 from local.child import HOST, SYSTEM_PATH, ServerProcess, free_port
 
-if TYPE_CHECKING:
-    from pathlib import Path
+_MINISTACK = Path(__file__).with_name("audited_ministack.py")
 
 
 class Emulator:
     """A running emulator, and the account in it.
+
+    ``access_log`` is the file that says what its IAM allowed and refused to whom.
 
     :param scratch: an existing folder for its log and its functions' code.
     :raises StartError: if it ends, or is not ready in time.
@@ -29,9 +30,10 @@ class Emulator:
     def __init__(self, scratch: Path, region: str) -> None:
         port = free_port()
         root = new_root()
+        self.access_log = scratch / "access.log"
         self.process = ServerProcess(
             "the emulator",
-            [sys.executable, "-m", "ministack"],
+            [sys.executable, "-P", str(_MINISTACK), str(self.access_log)],
             env=_environment(scratch, port, region, root),
             cwd=scratch,
             log=scratch / "emulator.log",

@@ -37,8 +37,9 @@ def _silent(_: str) -> None:
 class LocalSystem:
     """A context manager: the system runs within its block.
 
-    ``url`` is the front's address, ``account`` the emulator's, ``deployment`` what the
-    Pulumi program made, ``host`` runs the virtual machines.
+    ``url`` is the front's address, ``account`` the emulator's, ``access_log`` a file with
+    the decisions of its IAM, ``deployment`` what the Pulumi program made, ``host`` runs
+    the virtual machines.
 
     :param port: the front's port; 0 for any free one.
     :param config: configuration over the defaults, as ``{"addendum:max_instances": 1}``.
@@ -50,6 +51,7 @@ class LocalSystem:
 
     url: str
     account: Account
+    access_log: Path
     deployment: deploy.Deployment
     host: Host
 
@@ -116,6 +118,7 @@ class LocalSystem:
         self._emulator = Emulator(scratch, self._config.get("aws:region", DEFAULT_REGION))
         stack.callback(self._emulator.stop)
         self.account = self._emulator.account
+        self.access_log = self._emulator.access_log
 
     def _end_emulator(self) -> None:
         """End it before the rest, so that nobody waits for an answer of it any more."""
