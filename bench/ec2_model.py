@@ -77,7 +77,7 @@ class Ec2Rules:
     no_capacity: float = 0.01
     """How likely a call finds no capacity."""
     stillborn: float = 0.01
-    """How likely a machine boots and then does nothing."""
+    """How likely a machine boots, cannot start its worker and powers off."""
     interruptions_an_hour: float = 0
     """How often a Spot machine is taken back."""
 
@@ -88,6 +88,7 @@ class Machine:
 
     launched_at: float
     stillborn: bool = False
+    """Whether it boots, cannot start its worker and powers off."""
     launched_by: object = None
     had_a_job: bool = False
     going: bool = False
@@ -112,6 +113,10 @@ class Ec2:
     clock: Clock
     dice: Random
     rules: Ec2Rules
+    on_boot: Callable[[Machine], None]
+    """Called when a machine can look for work."""
+    on_interruption: Callable[[Machine], None]
+    """Called two minutes before a Spot machine is gone."""
     counts: Ec2Counts = field(default_factory=Ec2Counts)
     machines: list[Machine] = field(default_factory=list)
 
@@ -148,10 +153,6 @@ class Ec2:
         self.live += len(made)
         return made
 
-    def boot_seconds(self) -> float:
-        """Return how long the next machine takes to boot."""
-        return self.dice.uniform(*self.rules.boot)
-
     def power_off(self, machine: Machine) -> None:
         """Begin to end a machine; it exists and costs until it is off."""
         if not machine.going:
@@ -168,7 +169,16 @@ class Ec2:
 
     def _machine(self, by: object) -> Machine:
         stillborn = self.dice.random() < self.rules.stillborn
-        return Machine(self.clock.now, stillborn=stillborn, launched_by=by)
+        machine = Machine(self.clock.now, stillborn=stillborn, launched_by=by)
+        self.clock.after(self.dice.uniform(*self.rules.boot), self.on_boot, machine)
+        if self.rules.interruptions_an_hour:
+            until = self.dice.expovariate(self.rules.interruptions_an_hour / 3600)
+            self.clock.after(until, self._interrupt, machine)
+        return machine
+
+    def _interrupt(self, machine: Machine) -> None:
+        if not machine.going:
+            self.on_interruption(machine)
 
     def _end(self, machine: Machine) -> None:
         machine.ended_at = self.clock.now
