@@ -6,16 +6,17 @@ import http.client
 import re
 import time
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from local.loopback import Handler, Server
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from email.message import Message
 
-_LEFT_OUT = frozenset({"connection", "content-length", "expect", "transfer-encoding"})
+_LEFT_OUT = frozenset(
+    {"connection", "content-length", "date", "expect", "server", "transfer-encoding"}
+)
 _SECONDS = 60
 EMPTY = " (no message)"
 
@@ -64,21 +65,30 @@ class _Passing(Handler):
         self._upstream.request(self.command, self.path, body, _passed(self.headers))
         response = self._upstream.getresponse()
         answer = response.read()
-        self.answer(HTTPStatus(response.status), answer, _passed(response.headers))
+        self._send(response, answer)
         if self.server.host_key not in self.headers.get("Authorization", ""):
             name = operation(self.command, self.path, self.headers)
             if name == "ReceiveMessage" and b'"ReceiptHandle"' not in answer:
                 name += EMPTY
             self.server.calls.append(Call(name, began, time.monotonic()))
 
+    def _send(self, response: http.client.HTTPResponse, answer: bytes) -> None:
+        self.send_response(response.status)
+        for name, value in _passed(response.headers).items():
+            self.send_header(name, value)
+        # A HEAD tells the length of what it leaves out.
+        self.send_header("Content-Length", response.headers.get("Content-Length", str(len(answer))))
+        self.end_headers()
+        self.wfile.write(answer)
+
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _pass_on  # noqa: N815
 
 
-def _passed(headers: Mapping[str, str]) -> dict[str, str]:
+def _passed(headers: Message) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name.lower() not in _LEFT_OUT}
 
 
-def operation(method: str, path: str, headers: Mapping[str, str]) -> str:
+def operation(method: str, path: str, headers: Message) -> str:
     """Return the operation that a request asks for, as AWS names it."""
     target = headers.get("X-Amz-Target", "")
     if target:
