@@ -79,6 +79,8 @@ class Machine:
 class Host:
     """Runs the machines of one stack.
 
+    ``endpoint`` is the address that machines which boot from now on know AWS by.
+
     :param template_id: the launch template whose latest version is the machines' own.
     :param tag: key and value that mark the stack's instances.
     """
@@ -86,6 +88,7 @@ class Host:
     def __init__(
         self, account: Account, template_id: str, tag: tuple[str, str], scratch: Path
     ) -> None:
+        self.endpoint = account.url
         self._account = account
         self._template_id = template_id
         self._tag = tag
@@ -174,7 +177,7 @@ class Host:
         with (folder / _CONSOLE).open("wb") as console:
             cage = Cage(
                 ["bash", str(user_data)],
-                env=_environment(folder, self._account.url, metadata.url),
+                env=_environment(folder, self.endpoint, metadata.url),
                 cwd=folder,
                 output=console,
                 linger=True,  # without a power-off a machine runs on, as on EC2

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from local.system import LocalSystem
+from tests.drills.proxy import Proxy
 from tests.e2e.person import Person, until
 
 if TYPE_CHECKING:
@@ -17,24 +21,41 @@ if TYPE_CHECKING:
 
     from local.vm import Machine
 
-RECEIVED_AGAIN_AFTER = 4
+RECEIVED_AGAIN_AFTER = 2
 """Seconds until the message of a machine that is killed at once comes again."""
+
+
+class Pause:
+    """A job whose text is the pause's waits in its script until the pause ends."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        folder.mkdir()
+        folder.chmod(0o777)  # the script's user tells us there that it runs
+        self.text = str(folder)
+
+    def wait_until_running(self) -> None:
+        """Return once the script runs."""
+        until((self._folder / "running").exists, "the script to run")
+
+    def end(self) -> None:
+        """Let the script go on."""
+        shutil.rmtree(self._folder)
 
 
 class Drill:
     """The whole system, and what can be done to it."""
 
-    def __init__(self, system: LocalSystem, folder: Path) -> None:
+    def __init__(self, system: LocalSystem, proxy: Proxy, folder: Path) -> None:
         self.system = system
+        self.proxy = proxy
         self.person = Person(system.url)
         self.exports = system.deployment.exports
         self._folder = folder
 
-    def marker(self) -> Path:
-        """Return a folder; a job whose text names it waits while it is there."""
-        path = self._folder / "wait"
-        path.mkdir(exist_ok=True)
-        return path
+    def pause(self) -> Pause:
+        """Return a pause for the script of a job."""
+        return Pause(self._folder / "pause")
 
     def machine(self) -> Machine:
         """Return the machine, once there is one that lives."""
@@ -48,10 +69,20 @@ class Drill:
         until(lambda: "takes jobs" in log(machine.instance_id), "the worker to take jobs")
         return machine
 
-    def wait_until_running(self, job_id: str) -> Machine:
-        """Return the machine that runs a job, once one does."""
-        until(lambda: self.person.look(job_id)["status"] == "RUNNING", "the job to run")
-        return self.machine()
+    def kill_machines(self) -> None:
+        """Cut the power of all machines."""
+        for machine in self.system.host.machines():
+            self.system.host.kill(machine.instance_id)
+
+    @contextmanager
+    def frozen_emulator(self) -> Iterator[None]:
+        """Let all of AWS answer nobody within the block."""
+        emulator = find_emulator(self.system.account.url)
+        emulator.suspend()
+        try:
+            yield
+        finally:
+            emulator.resume()
 
     def a_minute_passes(self) -> None:
         """Invoke the reconciler, as its schedule does each minute."""
@@ -79,6 +110,17 @@ class Drill:
         return text
 
 
+def find_emulator(url: str) -> psutil.Process:
+    """Return the emulator's own process, which is in a cage."""
+    port = url.rpartition(":")[2]
+    found = [
+        one
+        for one in psutil.Process().children(recursive=True)
+        if one.cmdline()[1:3] == ["-m", "ministack"] and one.environ()["GATEWAY_PORT"] == port
+    ]
+    return found[0]
+
+
 @pytest.fixture(scope="session")
 def drilled() -> Iterator[LocalSystem]:
     """The system with a script that waits where told, one machine, and short waits."""
@@ -95,10 +137,18 @@ def drilled() -> Iterator[LocalSystem]:
         yield system
 
 
+@pytest.fixture(scope="session")
+def proxy(drilled: LocalSystem) -> Iterator[Proxy]:
+    """What all machines of the system talk to AWS through."""
+    with Proxy(drilled.account.url) as proxy:
+        drilled.host.endpoint = proxy.url
+        yield proxy
+
+
 @pytest.fixture
-def drill(drilled: LocalSystem, open_folder: Path) -> Drill:
+def drill(drilled: LocalSystem, proxy: Proxy, open_folder: Path) -> Drill:
     """What a drill does to the system."""
-    return Drill(drilled, open_folder)
+    return Drill(drilled, proxy, open_folder)
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
