@@ -84,13 +84,16 @@ class Drill:
         finally:
             emulator.resume()
 
-    def a_minute_passes(self) -> None:
-        """Invoke the reconciler, as its schedule does each minute."""
+    def a_minute_passes(self) -> int:
+        """Invoke the reconciler, as its schedule does each minute; return what it launched."""
         answer = self.system.client("lambda").invoke(
             FunctionName=self._reconciler(),
             Payload=json.dumps({"time": str(time.time())}).encode(),
         )
-        assert "FunctionError" not in answer, answer["Payload"].read()
+        told = answer["Payload"].read()
+        assert "FunctionError" not in answer, told
+        launched: int = json.loads(told)["launched"]
+        return launched
 
     def _reconciler(self) -> str:
         functions = self.system.client("lambda").list_functions()["Functions"]
@@ -111,14 +114,20 @@ class Drill:
 
 
 def find_emulator(url: str) -> psutil.Process:
-    """Return the emulator's own process, which is in a cage."""
-    port = url.rpartition(":")[2]
-    found = [
-        one
-        for one in psutil.Process().children(recursive=True)
-        if one.cmdline()[1:3] == ["-m", "ministack"] and one.environ()["GATEWAY_PORT"] == port
+    """Return the process that listens at the emulator's address."""
+    port = int(url.rpartition(":")[2])
+    (found,) = [
+        one for one in psutil.Process().children(recursive=True) if port in listening_ports(one)
     ]
-    return found[0]
+    return found
+
+
+def listening_ports(process: psutil.Process) -> set[int]:
+    try:
+        wires = process.net_connections("tcp")
+    except psutil.NoSuchProcess:  # one of a machine's, which come and go
+        return set()
+    return {wire.laddr.port for wire in wires if wire.status == psutil.CONN_LISTEN}
 
 
 @pytest.fixture(scope="session")
