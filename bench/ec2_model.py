@@ -72,8 +72,8 @@ class Ec2Rules:
     power_off: float = 5
     call: float = 1
     """How long a call that launches takes to answer."""
-    shows_after: float = 1
-    """DescribeInstances is eventually consistent."""
+    shows_after: float = 2
+    """From the launch to when DescribeInstances shows it: it is eventually consistent."""
     no_capacity: float = 0.01
     """How likely a call finds no capacity."""
     stillborn: float = 0.01
@@ -130,6 +130,7 @@ class Ec2:
         )
         self.existing = 0
         self.live = 0
+        self.most_at_a_time = 0
 
     def launch(self, count: int, *, by: object = None) -> list[Machine]:
         """Launch as many of ``count`` machines as the quota leaves, at least one.
@@ -150,6 +151,7 @@ class Ec2:
         made = [self._machine(by) for _ in range(min(count, room))]
         self.machines += made
         self.existing += len(made)
+        self.most_at_a_time = max(self.most_at_a_time, self.existing)
         self.live += len(made)
         return made
 

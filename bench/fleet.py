@@ -2,163 +2,173 @@
 
 from __future__ import annotations
 
-import importlib.util
-import re
-import statistics
-from dataclasses import dataclass, replace
-from random import Random
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bench import ROOT
-from bench.clock import Clock
-from bench.ec2_model import Ec2Rules
-from bench.fleet_policies import Addendum, AddendumNumbers, Job, OneMachineEach, StreamNumbers
-from chalicelib.decision import Rules
+from bench import fleet_scenes as scenes
+from bench.fleet_scenes import ARRIVALS, DEFAULT, POLICIES, play, scene
+from bench.fleet_told import CAPS, GOAL_BURST, figures, find, grid, section, times, told
+from bench.part import Goal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import ModuleType
 
-DAY = 86400.0
+    from bench.fleet_policies import AddendumNumbers
+    from bench.fleet_scenes import Scene
+    from bench.part import Result, Tell
 
-ONE_EACH = "one machine each"
-FRESH = "fresh_vm_per_job"
-DEFAULT = "Addendum"
-POLICIES = (ONE_EACH, FRESH, DEFAULT)
-CAPS = (2, 20, 200)
+__all__ = ["NAME", "TITLE", "figures", "goals", "measure", "rows", "section"]
 
+NAME = "fleet"
+TITLE = "The fleet, in simulated time"
 
-def at_once(count: int) -> Callable[[Random], list[float]]:
-    """Return an arrival pattern: so many at the same moment."""
-    return lambda dice: [0.0] * count
+SEEDS = range(5)
 
+SLOW = (20.0, 40.0)
+"""Seconds of work of a job that is worth a machine."""
+LONG_UPLOAD = (60.0, 300.0)
 
-def steady(dice: Random) -> list[float]:
-    """One a second for an hour, as strangers come: at random."""
-    return list(_poisson(dice, 3600, lambda now: 1.0, most=1.0))
+DAY = "a day with a peak"
+MANY = "1,000 small files at once, `max_instances` 200"
+FEW = "10 small files, every half hour"
+SLOW_JOBS = "100 jobs of 30 s at once, `max_instances` 20"
+LONG = "lone uploads of 1 to 5 minutes"
 
-
-def day(dice: Random) -> list[float]:
-    """A day: 30 an hour, and around 14 o'clock 630 an hour."""
-
-    def rate(now: float) -> float:
-        hours = now / 3600 - 14
-        return (30 + 600 * 2 ** -(hours**2)) / 3600
-
-    return list(_poisson(dice, DAY, rate, most=630 / 3600))
-
-
-def _poisson(
-    dice: Random, until: float, rate: Callable[[float], float], *, most: float
-) -> Iterator[float]:
-    now = dice.expovariate(most)
-    while now < until:
-        if dice.random() < rate(now) / most:
-            yield now
-        now += dice.expovariate(most)
-
-
-ARRIVALS: dict[str, Callable[[Random], list[float]]] = {
-    "1": at_once(1),
-    "10": at_once(10),
-    "100": at_once(100),
-    "1,000": at_once(1000),
-    "10,000": at_once(10000),
-    "1/s for an hour": steady,
-    "a day with a peak": day,
+SWEEPS: dict[str, tuple[tuple[float, ...], tuple[str, ...]]] = {
+    "backlog_per_instance": ((1, 3, 5, 10, 20, 50, 100), (MANY, SLOW_JOBS)),
+    "first_wait_seconds": ((60, 120, 180, 240, 360), (FEW, MANY, LONG)),
+    "idle_seconds": ((0, 20, 30, 60, 90, 150, 300), (DAY,)),
+    "threads": ((1, 2, 4), (SLOW_JOBS,)),
+    "batch window": ((0, 1, 2, 5), (DAY, MANY)),
 }
-
-UPLOAD = (1.0, 3.0)
-WORK = (0.3, 0.7)
+"""Each number, the values to try, and the scenes where it matters."""
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What one run simulates."""
-
-    policy: str
-    arrivals: str
-    cap: int
-    upload: tuple[float, float] = UPLOAD
-    work: tuple[float, float] = WORK
-
-
-def deployed() -> AddendumNumbers:
-    """Return the numbers that this project is deployed with."""
-    import worker
-
-    from infra import fleet, processor, settings
-
-    functions = _processor_app()
-    machines = settings.load(ROOT / "Pulumi.yaml").machines
-    return AddendumNumbers(
-        rules=Rules(machines.backlog_per_instance, machines.fresh_vm_per_job, machines.max_instances),
-        threads=fleet.vcpus(machines.instance_types[0]),
-        first_wait=fleet.FIRST_WAIT_SECONDS,
-        idle=machines.idle_seconds,
-        takes_jobs_for=machines.max_life - machines.job_timeout - worker.MARGIN_SECONDS,
-        spot_poll=worker.SPOT_POLL_SECONDS,
-        stream=StreamNumbers(
-            batch=processor.STREAM_BATCH_SIZE, window=processor.STREAM_WINDOW_SECONDS
-        ),
-        launch_attempts=functions.RETRIES.retries["total_max_attempts"],
-        vain_window=functions.VAIN_WINDOW.total_seconds(),
-    )
-
-
-def _processor_app() -> ModuleType:
-    # Not `import app`: both Chalice apps are named so.
-    spec = importlib.util.spec_from_file_location("bench_processor", ROOT / "processor/app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    import sys
-
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def simulate(
-    scene: Scene, numbers: AddendumNumbers, ec2: Ec2Rules, seed: int
-) -> dict[str, float]:
-    clock, dice = Clock(), Random(seed)
-    jobs = [
-        Job(at, dice.uniform(*scene.upload), dice.uniform(*scene.work))
-        for at in ARRIVALS[scene.arrivals](dice)
-    ]
-    if scene.policy == ONE_EACH:
-        policy: OneMachineEach | Addendum = OneMachineEach(clock, dice, ec2)
-    else:
-        rules = replace(
-            numbers.rules, fresh_vm_per_job=scene.policy == FRESH, max_instances=scene.cap
-        )
-        policy = Addendum(clock, dice, ec2, replace(numbers, rules=rules))
-    for job in jobs:
-        clock.after(job.sent_at, policy.send, job)
-    clock.run()
-    return figures_of(jobs, policy)
-
-
-def figures_of(jobs: list[Job], policy: OneMachineEach | Addendum) -> dict[str, float]:
-    done = [job for job in jobs if job.done_at is not None]
-    began = jobs[0].sent_at
-    waits = sorted(job.done_at - job.sent_at for job in done if job.done_at is not None)
-    ends = [job.done_at - began for job in done if job.done_at is not None]
-    counts = policy.ec2.counts
+def measure(tell: Tell) -> Result:
+    """Play every scene with several seeds."""
+    numbers = scenes.deployed()
+    acts = [*_grid(numbers), *_extras(numbers), *_sweeps(numbers)]
+    played: list[dict[str, Any]] = []
+    for done, (names, one) in enumerate(acts):
+        tell(done / len(acts), ", ".join(str(name) for name in names.values()))
+        played.append({**names, **play(one, SEEDS)})
     return {
-        "first": min(ends),
-        "last": max(ends),
-        "p50": waits[len(waits) // 2],
-        "p99": waits[min(len(waits) - 1, len(waits) * 99 // 100)],
-        "lost": len(jobs) - len(done),
-        "calls": counts.calls,
-        "throttled": counts.throttled,
-        "over_quota": counts.over_quota,
-        "describes": policy.describes,
-        "machines": len(policy.ec2.machines),
-        "vain": sum(not one.had_a_job for one in policy.ec2.machines),
-        "peak": policy.peak,
-        "billed": policy.ec2.billed_seconds(),
-        "jobs": len(jobs),
+        "played": played,
+        "deployed": _declared(numbers),
+        "seeds": len(SEEDS),
+        "price": scenes.price(),
+        "max_instances": numbers.rules.max_instances,
     }
+
+
+def _declared(numbers: AddendumNumbers) -> dict[str, float]:
+    return {
+        "backlog_per_instance": numbers.rules.backlog_per_instance,
+        "first_wait_seconds": numbers.first_wait,
+        "idle_seconds": numbers.idle,
+        "threads": numbers.threads,
+        "batch window": numbers.stream.window,
+    }
+
+
+def _grid(numbers: AddendumNumbers) -> Iterator[tuple[dict[str, Any], Scene]]:
+    for arrivals, cap in ((arrivals, cap) for arrivals in ARRIVALS for cap in CAPS):
+        for policy in POLICIES:
+            names = {"act": "grid", "arrivals": arrivals, "cap": cap, "policy": policy}
+            yield names, scene(policy, ARRIVALS[arrivals], cap, numbers)
+
+
+def _extras(numbers: AddendumNumbers) -> Iterator[tuple[dict[str, Any], Scene]]:
+    """What a quota, Spot and the API's own rate do to it."""
+    burst = scene(DEFAULT, ARRIVALS[GOAL_BURST], 20, numbers)
+    small = replace(burst.ec2, vcpu_quota=scenes.NEW_ACCOUNT_VCPUS)
+    admitted = scenes.as_the_api_admits(1000, a_second=20)
+    hour = scene(DEFAULT, ARRIVALS["1/s for an hour"], 2, numbers)
+    spot = replace(hour.ec2, interruptions_an_hour=1)
+    for name, one in {
+        "1,000 at once, `max_instances` 20, a new account's 5 vCPUs": replace(burst, ec2=small),
+        "1,000 at the API's default rate, `max_instances` 2": scene(DEFAULT, admitted, 2, numbers),
+        "1/s for an hour, on demand": hour,
+        "1/s for an hour, Spot, each machine taken back once an hour": replace(hour, ec2=spot),
+    }.items():
+        yield {"act": "extra", "name": name}, one
+
+
+def _sweeps(numbers: AddendumNumbers) -> Iterator[tuple[dict[str, Any], Scene]]:
+    """Change one number at a time."""
+    for setting, (values, stages) in SWEEPS.items():
+        for stage, value in ((stage, value) for stage in stages for value in values):
+            names = {"act": "sweep", "setting": setting, "stage": stage, "value": value}
+            yield names, _staged(stage, _changed(numbers, setting, value))
+
+
+def _staged(stage: str, numbers: AddendumNumbers) -> Scene:
+    if stage == MANY:
+        return scene(DEFAULT, ARRIVALS[GOAL_BURST], 200, numbers)
+    if stage == SLOW_JOBS:
+        return replace(scene(DEFAULT, ARRIVALS["100 at once"], 20, numbers), work=SLOW)
+    if stage == DAY:
+        return scene(DEFAULT, ARRIVALS[DAY], numbers.rules.max_instances, numbers)
+    if stage == FEW:
+        few = scenes.again_and_again(10, every=1800)
+        return scene(DEFAULT, few, numbers.rules.max_instances, numbers)
+    lone = scenes.again_and_again(1, every=1200)
+    return replace(scene(DEFAULT, lone, numbers.rules.max_instances, numbers), upload=LONG_UPLOAD)
+
+
+def _changed(numbers: AddendumNumbers, setting: str, value: float) -> AddendumNumbers:
+    if setting == "backlog_per_instance":
+        rules = replace(numbers.rules, backlog_per_instance=int(value))
+        return replace(numbers, rules=rules)
+    if setting == "batch window":
+        return replace(numbers, stream=replace(numbers.stream, window=value))
+    if setting == "first_wait_seconds":
+        return replace(numbers, first_wait=value)
+    if setting == "idle_seconds":
+        return replace(numbers, idle=value)
+    return replace(numbers, threads=int(value))
+
+
+def goals(result: Result) -> list[Goal]:
+    """Return the goals with the default cap, and what the same is with the others."""
+    cap = result["max_instances"]
+    calls = _launch_calls(result, cap)
+    sooner, fewer = (times(result, key, cap=cap) for key in ("last", "billed"))
+    others = [other for other in CAPS if other != cap]
+    return [
+        Goal(
+            "a burst of 1,000, default policy: EC2 launch calls",
+            "≤ 12",
+            f"{calls:.0f}",
+            met=calls <= 12,
+            why=_beside(others, lambda other: f"{_launch_calls(result, other):.0f}"),
+        ),
+        Goal(
+            "the same: last result, against one machine for each upload",
+            "≥ 10× sooner",
+            told(sooner),
+            met=sooner["least"] >= 10,
+            why=_beside(others, lambda other: told(times(result, "last", cap=other))),
+        ),
+        Goal(
+            "the same: VM-seconds billed",
+            "≥ 5× fewer",
+            told(fewer),
+            met=fewer["least"] >= 5,
+            why=_beside(others, lambda other: told(times(result, "billed", cap=other))),
+        ),
+    ]
+
+
+def _launch_calls(result: Result, cap: int) -> float:
+    act = find(result, act="grid", arrivals=GOAL_BURST, cap=cap, policy=DEFAULT)
+    return float(act["most"]["calls"])
+
+
+def _beside(caps: list[int], tell: Callable[[int], str]) -> str:
+    return "; ".join(f"with `max_instances` {cap} {tell(cap)}" for cap in caps)
+
+
+def rows(result: Result) -> list[list[str]]:
+    """Return the whole grid."""
+    return grid(result, arrivals=ARRIVALS, caps=CAPS)

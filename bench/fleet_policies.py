@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from bench.ec2_model import Ec2, Ec2Rules, Machine, Refused, Retries, call_with_retries
@@ -89,8 +90,7 @@ class OneMachineEach:
 
     def __init__(self, clock: Clock, dice: Random, ec2: Ec2Rules) -> None:
         self.ec2 = Ec2(clock, dice, ec2, self._booted, self._taken_back)
-        self.describes = 0
-        self.peak = 0
+        self.looks = 0
         self._clock = clock
         self._dice = dice
         self._stream = StreamNumbers()
@@ -124,7 +124,6 @@ class OneMachineEach:
             longer = min(2 * pause, self._stream.longest_pause)
             self._clock.after(pause, self._next, shard, longer)
         else:
-            self.peak = max(self.peak, self.ec2.existing)
             shard.records.popleft()
             self._next(shard, self._stream.first_pause)
 
@@ -134,6 +133,7 @@ class OneMachineEach:
             return
         job = machine.launched_by
         assert isinstance(job, Job)
+        machine.had_a_job = True
         self._clock.after(job.work, self._done, machine, job)
 
     def _done(self, machine: Machine, job: Job) -> None:
@@ -210,8 +210,7 @@ class Addendum:
 
     def __init__(self, clock: Clock, dice: Random, ec2: Ec2Rules, numbers: AddendumNumbers) -> None:
         self.ec2 = Ec2(clock, dice, ec2, self._booted, self._taken_back)
-        self.describes = 0
-        self.peak = 0
+        self.looks = 0
         self._clock = clock
         self._dice = dice
         self._numbers = numbers
@@ -220,8 +219,6 @@ class Addendum:
         self._queue = Queue(clock, numbers.counts_lag)
         self._workers: dict[Machine, Worker] = {}
         self._gone: deque[Machine] = deque()
-        self._fresh: deque[Machine] = deque()
-        """Machines that DescribeInstances does not show yet."""
         self._unfinished = 0
         self._clock.after(dice.uniform(0, numbers.reconcile_every), self._every_minute)
         self._reconciling = True
@@ -267,7 +264,7 @@ class Addendum:
             self._clock.after(self._numbers.reconcile_every, self._every_minute)
 
     def _decide(self, announced: int, decider: object, then: Callable[[], None]) -> None:
-        self.describes += 1
+        self.looks += 1
         visible, in_flight = self._queue.counts()
         sight = Sight(announced, visible, in_flight, live=self._seen_by(decider))
         count = instances_to_launch(self._numbers.rules, sight)
@@ -277,22 +274,19 @@ class Addendum:
             then()
             return
         call_with_retries(
-            self.ec2, self._retries, count, lambda got: self._launched(got, then), by=decider
+            # Whatever EC2 refused is left to the next minute.
+            self.ec2,
+            self._retries,
+            count,
+            lambda _: then(),
+            by=decider,
         )
-
-    def _launched(self, got: list[Machine] | Refused, then: Callable[[], None]) -> None:
-        # Whatever EC2 refused is left to the next minute.
-        self.peak = max(self.peak, self.ec2.existing)
-        if not isinstance(got, Refused):
-            self._fresh.extend(got)
-        then()
 
     def _seen_by(self, decider: object) -> int:
         """Count live machines: those that EC2 shows, and those that this function launched."""
         shown = self._clock.now - self.ec2.rules.shows_after
-        while self._fresh and self._fresh[0].launched_at <= shown:
-            self._fresh.popleft()
-        hidden = [one for one in self._fresh if one.launched_by is not decider and not one.going]
+        new = takewhile(lambda one: one.launched_at > shown, reversed(self.ec2.machines))
+        hidden = [one for one in new if one.launched_by is not decider and not one.going]
         return self.ec2.live - len(hidden)
 
     def _gone_in_vain(self) -> int:

@@ -21,6 +21,9 @@ COLOURS = ("#d4691e", "#3f86d8", "#2e9e63", "#b061c4")
 MARKERS = ("s", "^", "o", "D")
 """Beside the colours, for those who see few of them."""
 
+BESIDE = {"textcoords": "offset points", "xytext": (4, 4), "fontsize": 8}
+"""Where a point's own label stands."""
+
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "addendum",
@@ -43,11 +46,21 @@ STYLE = {
 }
 
 
-def figure(columns: int = 1, *, width: float = 7.5, height: float = 3.2) -> tuple[Figure, Any]:
+def figure(columns: int = 1, *, height: float = 3.2, sharey: bool = False) -> tuple[Figure, Any]:
     """Return a figure in the project's style, and its axes (an array, if several)."""
     mpl.rcParams.update(STYLE)
-    made = Figure(figsize=(width, height), layout="constrained")
-    return made, made.subplots(1, columns)
+    made = Figure(figsize=(8.5, height), layout="constrained")
+    return made, made.subplots(1, columns, sharey=sharey)
+
+
+def line(number: int) -> dict[str, Any]:
+    """Return how the line of the so-maniest thing that is compared looks."""
+    return {
+        "color": COLOURS[number],
+        "marker": MARKERS[number],
+        "markersize": 4,
+        "linewidth": 1.5,
+    }
 
 
 def write(figures: Mapping[str, Figure], folder: Path) -> None:
