@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tests.infra.program import ACCOUNT, ROOT, STACK, Resource, Run, run
+from tests.infra.unshown import REASONS, UNSHOWN, as_list
 
 PAGE = ROOT / "docs" / "iam.md"
 
@@ -20,6 +21,14 @@ Written from the code by `python -m tests.infra.iam_table`; a test holds that it
 The policies themselves, with the reasons, are functions in `infra/policies.py`.
 Names stand for this stack's own resources. An asterisk as the whole resource means that AWS's
 authorization table has no resource for the action.
+
+A role may do what its code does. *Shown* says how that is known: **run** means that a recorded run
+of the whole system, along every path, used the permission, as `tests/e2e/test_permissions.py`
+holds both ways. Of a launch the emulator looks at the action only. What it does not ask for at all
+has one of these reasons:
+
+| shown | why no run shows it |
+|---|---|
 """
 
 TITLES = {
@@ -40,8 +49,9 @@ def page(run: Run) -> str:
     """Return the page: a table for each policy."""
     found = {one.name: one for one in run.resources if _has_policy(one)}
     assert set(found) == set(TITLES), sorted(set(found) ^ set(TITLES))
-    sections = [HEAD, *(_section(title, found[name]) for name, title in TITLES.items())]
-    return "\n".join(sections)
+    reasons = "".join(f"| {word} | {reason} |\n" for word, reason in REASONS.items())
+    sections = [_section(title, found[name]) for name, title in TITLES.items()]
+    return "\n".join([HEAD + reasons, *sections])
 
 
 def _has_policy(resource: Resource) -> bool:
@@ -49,17 +59,30 @@ def _has_policy(resource: Resource) -> bool:
 
 
 def _section(title: str, resource: Resource) -> str:
-    rows = [row for one in resource.json("policy")["Statement"] for row in _rows(one)]
-    head = [f"## {title}", "", "| | action | on | if |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows, ""])
+    unshown = UNSHOWN.get(resource.name)
+    rows = [_row(one, unshown) for one in resource.json("policy")["Statement"]]
+    head = ["", "action", "on", "if"] + ([] if unshown is None else ["shown"])
+    lines = [_line(head), "|---" * len(head) + "|", *map(_line, rows)]
+    return "\n".join([f"## {title}", "", *lines, ""])
 
 
-def _rows(statement: dict[str, Any]) -> Iterator[str]:
-    resources = "<br>".join(f"`{_short(arn)}`" for arn in _list(statement["Resource"]))
-    actions = "<br>".join(f"`{action}`" for action in _list(statement["Action"]))
+def _row(statement: dict[str, Any], unshown: Mapping[str, str] | None) -> list[str]:
+    """Return the cells of a statement; what a role's run shows, if it is a role's."""
+    actions = as_list(statement["Action"])
     conditions = [_who(statement), *_conditions(statement.get("Condition", {}))]
-    condition = "<br>".join(one for one in conditions if one)
-    yield f"| {statement['Effect'].lower()} | {actions} | {resources} | {condition} |"
+    cells = [
+        statement["Effect"].lower(),
+        "<br>".join(f"`{action}`" for action in actions),
+        "<br>".join(f"`{_short(arn)}`" for arn in as_list(statement["Resource"])),
+        "<br>".join(one for one in conditions if one),
+    ]
+    if unshown is None:
+        return cells
+    return [*cells, "<br>".join(unshown.get(action, "**run**") for action in actions)]
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _who(statement: dict[str, Any]) -> str:
@@ -70,12 +93,8 @@ def _who(statement: dict[str, Any]) -> str:
 def _conditions(condition: dict[str, dict[str, Any]]) -> Iterator[str]:
     for values in condition.values():
         for key, value in values.items():
-            shown = " or ".join(_short(str(one)) for one in _list(value))
+            shown = " or ".join(_short(str(one)) for one in as_list(value))
             yield f"`{key}` is `{shown}`"
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def _short(arn: str) -> str:
