@@ -246,3 +246,10 @@ def _download_url(job: jobs.Job) -> str:
         ExpiresIn=jobs.FORM_SECONDS,
     )
     return url
+
+
+if jobs.Env.TABLE in os.environ:
+    # Deployed, not packaged: Lambda runs this before the first request comes.
+    # https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html
+    job_table()
+    s3()

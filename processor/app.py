@@ -34,7 +34,9 @@ VAIN_WINDOW = timedelta(minutes=10)
 VAIN_SAMPLE = 20
 """At most so many gone machines are asked about, the newest first."""
 
-RETRIES = Config(retries={"mode": "standard", "total_max_attempts": 4}, read_timeout=10)
+RETRIES = Config(
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10
+)
 
 
 @dataclass(frozen=True)
@@ -104,9 +106,11 @@ def stream_handler(event: dict[str, Any], context: object) -> dict[str, int]:  #
 def reconciler(event: dict[str, Any], context: object) -> dict[str, int]:  # noqa: ARG001
     """Make good what is missing, and end the machines that are past their life."""
     seen = fleet().look()
-    terminated = sum(fleet().terminate(instance.id) for instance in _overdue(seen))
-    metrics.log(settings().stack, metrics.INSTANCES_PAST_LIFE, terminated)
-    return {"launched": _launch(seen, announced=0, occasion=event["time"])}
+    try:
+        return {"launched": _launch(seen, announced=0, occasion=event["time"])}
+    finally:  # neither of the two keeps the other from being done
+        terminated = sum(fleet().terminate(instance.id) for instance in _overdue(seen))
+        metrics.log(settings().stack, metrics.INSTANCES_PAST_LIFE, terminated)
 
 
 @app.lambda_function(name="dead_letter_handler")
@@ -163,3 +167,10 @@ def _bury(record: dict[str, Any]) -> bool:
         app.log.info("dropped a dead letter: %s", error)
         return False
     return True
+
+
+if jobs.Env.QUEUE_URL in os.environ:
+    # Deployed, not packaged, and as a function that launches: Lambda runs this before
+    # the first event comes. https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html
+    fleet()
+    sqs()

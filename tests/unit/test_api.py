@@ -55,6 +55,15 @@ def test_health_needs_nothing(aws: None) -> None:
         assert client.http.get("/health").json_body == {"status": "ok"}
 
 
+def test_clients_are_made_before_the_first_request_but_not_while_packaging(
+    aws: None, app: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert app.s3.cache_info().currsize == app.job_table.cache_info().currsize == 1
+    monkeypatch.delenv(jobs.Env.TABLE)
+    packaged = load_app("api")
+    assert packaged.s3.cache_info().currsize == packaged.job_table.cache_info().currsize == 0
+
+
 def test_limits_are_the_configured_ones(http: Any) -> None:
     assert http.get("/limits").json_body == {
         "max_file_bytes": 1000,
@@ -103,7 +112,7 @@ def test_in_us_east_1_too_the_form_names_the_regional_host(
     app: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    form = app.s3().generate_presigned_post(BUCKET, "input/k")
+    form = load_app("api").s3().generate_presigned_post(BUCKET, "input/k")
     assert form["url"] == f"https://{BUCKET}.s3.us-east-1.amazonaws.com/"
     assert form["fields"]["x-amz-algorithm"] == "AWS4-HMAC-SHA256"
 
