@@ -219,20 +219,20 @@ class Worker:
             return None
 
     def _handle(self, message: Message) -> None:
-        if self._stop.ordered:
-            self._queue.show_again(message, after=0)
-            return
-        with self._queue.holding(message) as mine:
-            if mine:
-                self._take(message)
-            else:
-                LOG.info("the queue sent message %s twice; it is in work", message.id)
-
-    def _take(self, message: Message) -> None:
         try:
-            self._claim_and_work(message)
+            if self._stop.ordered:
+                self._queue.show_again(message, after=0)
+            else:
+                self._take(message)
         except (BotoCoreError, ClientError) as error:
             _raise_unless_it_may_pass(error)  # else the message comes again by itself
+
+    def _take(self, message: Message) -> None:
+        with self._queue.holding(message) as mine:
+            if mine:
+                self._claim_and_work(message)
+            else:
+                LOG.info("the queue sent message %s twice; it is in work", message.id)
 
     def _claim_and_work(self, message: Message) -> None:
         try:

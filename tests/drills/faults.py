@@ -1,7 +1,6 @@
 """Faults at the wire: what AWS answers for a while to one kind of request.
 
-They strike below the SDK's own retries, where real ones do, and before moto has done
-what was asked.
+They strike below the SDK's own retries, where real ones do, and instead of moto.
 """
 
 from __future__ import annotations
@@ -14,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import botocore.endpoint
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ConnectionClosedError, ReadTimeoutError
-from moto.core.models import botocore_stubber
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,9 +21,17 @@ if TYPE_CHECKING:
 
 FAULTS = ("500", "503", "timeout", "reset")
 
-_BODIES = {
-    "json": '{"__type": "InternalServerError", "message": "We were unable to process it."}',
-    "xml": "<Error><Code>SlowDown</Code><Message>Please reduce your rate.</Message></Error>",
+ERRORS = {
+    "s3": "<Error><Code>{}</Code><Message>Please try again.</Message></Error>",
+    "ec2": "<Response><Errors><Error><Code>{}</Code></Error></Errors></Response>",
+    "": '{{"__type": "{}", "message": "Please try again."}}',
+}
+"""How a service words an error, by what its address begins with."""
+
+CODES = {
+    ("s3", "503"): "SlowDown",
+    ("ec2", "503"): "RequestLimitExceeded",
+    ("", "503"): "ThrottlingException",
 }
 
 
@@ -42,11 +48,15 @@ class PowerCut(BaseException):
 
 @dataclass
 class Outage:
-    """Some requests of one operation, counted from ``first``, that meet a fault."""
+    """Some requests of one operation, counted from ``first``, that meet a fault.
+
+    Those that are ``unheard`` are done all the same; only their answer is lost.
+    """
 
     fault: str
     first: int = 0
     count: int = 1
+    unheard: bool = False
     seen: int = 0
 
     def strike(self, request: Any, **_: Any) -> AWSResponse | None:
@@ -55,14 +65,8 @@ class Outage:
         self.seen += 1
         if not hit:
             return None
-        answered = answer(self.fault, request.url)
-        # Moto, who comes next, would do what is asked even if its answer does not count.
-        botocore_stubber.enabled = False
-        return answered
-
-    def end(self, **_: Any) -> None:
-        """Let AWS answer the next request."""
-        botocore_stubber.enabled = True
+        told = answer(self.fault, request.url)
+        return told if self.unheard else instead_of_moto(request, told)
 
     @property
     def over(self) -> bool:
@@ -78,16 +82,21 @@ def answer(fault: str, url: str) -> AWSResponse:
         raise ConnectionClosedError(endpoint_url=url)
     if fault == "power cut":
         raise PowerCut
-    body = _BODIES["xml" if "s3" in url or "ec2" in url else "json"].encode()
-    return AWSResponse(url, int(fault), {}, Raw(body))
+    service = next(name for name in ERRORS if f"//{name}" in url or f".{name}." in url)
+    body = ERRORS[service].format(CODES.get((service, fault), "InternalError"))
+    return AWSResponse(url, int(fault), {}, Raw(body.encode()))
+
+
+def instead_of_moto(request: Any, response: AWSResponse) -> AWSResponse:
+    """Return a response; moto, who is asked next, would do what is asked all the same."""
+    request.url = "https://nobody.invalid"
+    return response
 
 
 def strike_at(client: Any, operation: str, outage: Outage) -> None:
     """Let an outage strike one operation of a client."""
-    events = client.meta.events
     service = client.meta.service_model.service_id.hyphenize()
-    events.register_first(f"before-send.{service}.{operation}", outage.strike)
-    events.register(f"response-received.{service}.{operation}", outage.end)
+    client.meta.events.register_first(f"before-send.{service}.{operation}", outage.strike)
 
 
 def cut_power_after(client: Any, operation: str, first: int) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import worker
 from chalice.test import Client
+from metering import Meter
 
 import jobs
 from tests.conftest import BUCKET
@@ -14,12 +15,11 @@ from tests.drills.faults import (
     FAULTS,
     Outage,
     PowerCut,
-    answer,
     cut_power_after,
     skip_back_off,
     strike_at,
 )
-from tests.drills.simulated import Silent
+from tests.drills.simulated import Beats, Silent
 from tests.unit.test_api import app as app
 from tests.unit.test_api import post
 from tests.unit.test_worker import World
@@ -43,6 +43,20 @@ CALLS = {
 }
 """The worker's calls for a job: the client, the operation, and which of its kind it is."""
 
+OTHER_CALLS = {
+    "receive": ("sqs", "ReceiveMessage", 0),
+    "renew": ("sqs", "ChangeMessageVisibility", 0),
+    "show again": ("sqs", "ChangeMessageVisibility", 0),
+    "begin parts": ("s3", "CreateMultipartUpload", 0),
+    "part": ("s3", "UploadPart", 0),
+    "end parts": ("s3", "CompleteMultipartUpload", 0),
+    "drop parts": ("s3", "AbortMultipartUpload", 0),
+}
+LARGE = 9 * 1024 * 1024
+"""A result of two parts."""
+BOTH_PARTS = 2 * (SDK_ATTEMPTS - 1) + 1
+"""So many faults of parts fail one upload for good, and leave too few for the next."""
+
 
 class Machine:
     """A worker that handles one delivery at a time."""
@@ -60,7 +74,7 @@ class Machine:
         return self.clients.get(service, Silent())
 
     def strike(self, call: str, outage: Outage) -> None:
-        service, operation, outage.first = CALLS[call]
+        service, operation, outage.first = {**CALLS, **OTHER_CALLS}[call]
         outage.seen = 0
         strike_at(self.clients[service], operation, outage)
 
@@ -145,6 +159,100 @@ def test_a_dropped_message_that_cannot_be_deleted_does_not_end_the_worker(world:
     assert world.output(job) == b"input more"
 
 
+def test_a_queue_that_cannot_be_asked_for_work_is_asked_again(world: World) -> None:
+    machine = Machine(world)
+    for fault in FAULTS:
+        world.upload(job := world.record())
+        machine.strike("receive", Outage(fault, count=SDK_ATTEMPTS))
+        assert machine.take_one() is None
+        machine.take_one()
+        assert world.output(job) == b"input more"
+        assert world.table.get(job.id).attempts == 1
+
+
+def test_a_message_that_could_not_be_renewed_is_renewed_at_the_next_beat(world: World) -> None:
+    machine = Machine(world)
+    for fault in FAULTS:
+        outage = Outage(fault, count=SDK_ATTEMPTS)
+        machine.strike("renew", outage)
+        world.send("x")
+        message = machine.worker._receive()
+        assert message is not None
+        with machine.worker._queue.holding(message):
+            machine.worker._queue.renew_until(Beats(2))
+        assert outage.over
+        machine.worker._queue.delete(message)
+
+
+def test_a_message_that_cannot_be_shown_again_comes_by_itself(world: World) -> None:
+    machine = Machine(world)
+    script = machine.worker._script
+    append = script.read_text()
+    for fault in FAULTS:
+        world.upload(job := world.record())
+        machine.strike("show again", Outage(fault, count=SDK_ATTEMPTS))
+        script.write_text("#!/bin/bash\nexit 75\n")
+        machine.take_one()
+        assert world.table.get(job.id).status == jobs.PENDING
+        script.write_text(append)
+        machine.take_one()
+        assert world.output(job) == b"input more"
+
+
+def test_a_machine_that_has_to_go_goes_even_if_it_cannot_show_its_message(world: World) -> None:
+    machine = Machine(world)
+    world.send("x")
+    world.stop.order()
+    for fault in FAULTS:
+        machine.strike("show again", Outage(fault, count=SDK_ATTEMPTS))
+        assert machine.take_one() is not None
+        assert world.messages() == (1, 0)
+
+
+@pytest.mark.parametrize("call", ["begin parts", "part", "end parts", "drop parts"])
+def test_an_outage_in_the_middle_of_a_large_result_costs_one_try(world: World, call: str) -> None:
+    world.use_script(f"#!/bin/bash\nhead -c {LARGE} /dev/zero >$3\n")
+    machine = Machine(world)
+    for fault in FAULTS:
+        if call in ("part", "drop parts"):
+            machine.strike("part", Outage(fault, count=BOTH_PARTS))
+        if call != "part":
+            machine.strike(call, Outage(fault, count=SDK_ATTEMPTS))
+        world.upload(job := world.record())
+        machine.take_one()
+        assert world.table.get(job.id).status == jobs.PENDING
+        machine.take_one()
+        assert world.output(job) == bytes(LARGE)
+        assert world.table.get(job.id).attempts == 2
+
+
+def test_a_large_result_that_is_complete_without_our_hearing_it_costs_one_try(
+    world: World,
+) -> None:
+    """S3 does it, the SDK sees a 500, asks again, and the upload is no more."""
+    world.use_script(f"#!/bin/bash\nhead -c {LARGE} /dev/zero >$3\n")
+    machine = Machine(world)
+    machine.strike("end parts", Outage("500", unheard=True))
+    world.upload(job := world.record())
+    machine.take_one()
+    machine.take_one()
+    assert world.output(job) == bytes(LARGE)
+    assert world.table.get(job.id).attempts <= 2
+    assert world.messages() == (0, 0)
+
+
+def test_metrics_that_cannot_be_sent_are_lost_and_nothing_else(world: World) -> None:
+    client = worker._client("cloudwatch")
+    meter = Meter(client, "Addendum/x")
+    for fault in FAULTS:
+        outage = Outage(fault, count=SDK_ATTEMPTS)
+        strike_at(client, "PutMetricData", outage)
+        for _ in range(2):
+            meter.count("JobsSucceeded")
+            meter.send()
+        assert outage.over
+
+
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("call", CALLS)
 def test_a_power_cut_at_any_call_leaves_one_whole_result(
@@ -203,12 +311,7 @@ def test_a_record_whose_answer_was_lost_is_recorded_once(
 ) -> None:
     """Moto does what is asked, and the SDK sees a 500 the first time."""
     skip_back_off(monkeypatch)
-    unheard = iter([True])
-
-    def lose(request: Any, **_: Any) -> Any:
-        return answer("500", request.url) if next(unheard, False) else None
-
-    app.job_table()._client.meta.events.register_first("before-send.dynamodb.PutItem", lose)
+    strike_at(app.job_table()._client, "PutItem", Outage("500", unheard=True))
     with Client(app.app) as client:
         assert post(client.http, {"file_name": "a.txt", "input_text": "x"}).status_code == 201
     assert dynamodb.scan(TableName="FileTable")["Count"] == 1
