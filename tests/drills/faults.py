@@ -28,6 +28,8 @@ ERRORS = {
 }
 """How a service words an error, by what its address begins with."""
 
+_NOBODY = "https://nobody.invalid"
+
 CODES = {
     ("s3", "503"): "SlowDown",
     ("ec2", "503"): "RequestLimitExceeded",
@@ -89,8 +91,13 @@ def answer(fault: str, url: str) -> AWSResponse:
 
 def instead_of_moto(request: Any, response: AWSResponse) -> AWSResponse:
     """Return a response; moto, who is asked next, would do what is asked all the same."""
-    request.url = "https://nobody.invalid"
+    request.url = _NOBODY
     return response
+
+
+def was_struck(request: Any) -> bool:
+    """Whether a request has its answer already."""
+    return bool(request.url == _NOBODY)
 
 
 def strike_at(client: Any, operation: str, outage: Outage) -> None:

@@ -132,8 +132,9 @@ def minute(text: str = "2026-11-22T10:00:00Z") -> dict[str, Any]:
 
 
 def send(queue_url: str, count: int) -> None:
+    sqs = boto3.client("sqs")
     for _ in range(count):
-        boto3.client("sqs").send_message(QueueUrl=queue_url, MessageBody="x")
+        sqs.send_message(QueueUrl=queue_url, MessageBody="x")
 
 
 def test_a_new_job_launches_one_machine_in_one_call(app: ModuleType, ec2: FakeEc2) -> None:
