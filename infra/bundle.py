@@ -33,6 +33,9 @@ BUILD_FOLDER = Path("build/worker")
 PYTHON_VERSION = "3.9"
 """Amazon Linux 2023's own: https://docs.aws.amazon.com/linux/al2023/ug/python.html"""
 
+COMPRESSION = 6
+"""The highest level, 9, takes three times as long and saves one byte in a hundred."""
+
 SERVICES = frozenset({"s3", "sqs", "dynamodb", "cloudwatch"})
 """The services that the worker calls; botocore's descriptions of the others stay out."""
 
@@ -56,7 +59,7 @@ def build(worker_folder: Path = WORKER_FOLDER, build_folder: Path = BUILD_FOLDER
     name = f"worker-{hashlib.sha256(archive).hexdigest()[:12]}.tar.gz"
     path = build_folder / name
     if not path.exists():
-        _write(path, gzip.compress(archive, mtime=0))
+        _write(path, gzip.compress(archive, COMPRESSION, mtime=0))
     return Bundle(path, f"{jobs.SCRIPT_PREFIX}{name}")
 
 

@@ -81,7 +81,7 @@ def package(
     """
     if not (folder / "app.py").is_file():
         raise ChaliceAppError(f"{folder} has no app.py: it must be the folder of a Chalice app")
-    target = build_folder / f"{folder.name}-{_fingerprint(folder, stage)}"
+    target = build_folder / f"{folder.name}-{fingerprint(folder, stage)}"
     if not target.is_dir():
         build_folder.mkdir(parents=True, exist_ok=True)
         _build(folder, stage, target)
@@ -91,7 +91,7 @@ def package(
     return _read(template, zip_path, folder)
 
 
-def _fingerprint(folder: Path, stage: str) -> str:
+def fingerprint(folder: Path, stage: str) -> str:
     """Return a hash of all that the package depends on."""
     tools = f"{stage} {metadata.version('chalice')} {sys.version_info[:2]}"
     digest = hashlib.sha256(tools.encode() + Path(__file__).read_bytes())

@@ -72,9 +72,17 @@ def everything(declared: Run, changed: Run) -> list[Run]:
     return [declared, changed]
 
 
+GROUPS = {
+    "program": {"declared", "changed", "elsewhere", "everything"},
+    "packaging": {"packaged", "other"},
+}
+"""Fixtures that take seconds to make, by the group whose tests share them."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests that look at a run of the program in one process, which makes it once."""
-    runs = {"declared", "changed", "elsewhere", "everything"}
+    """Keep tests that share what is slow to make in one process, which makes it once."""
     for item in items:
-        if runs & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("program"))
+        for name, fixtures in GROUPS.items():
+            if fixtures & set(getattr(item, "fixturenames", ())):
+                item.add_marker(pytest.mark.xdist_group(name))

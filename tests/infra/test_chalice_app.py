@@ -147,10 +147,10 @@ def test_access_logs_are_an_option_for_they_change_the_account(declared: Run, ch
     assert kinds.index("Account") < kinds.index("Stage")
 
 
-@pytest.fixture
-def other(tmp_path: Path) -> Path:
-    """An app that has nothing to do with Addendum."""
-    folder = tmp_path / "other"
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An app that has nothing to do with Addendum, packaged once for all tests."""
+    folder = tmp_path_factory.mktemp("another-project") / "other"
     (folder / ".chalice").mkdir(parents=True)
     (folder / ".chalice/config.json").write_text('{"version": "2.0", "app_name": "other"}')
     (folder / "app.py").write_text(APP)
