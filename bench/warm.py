@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import jobs
 from bench.backstage import Backstage, root_environment
+from bench.markdown import table
 from bench.part import Goal
-from bench.report import table
 from bench.spread import percentile, ratios, spread, told
 from bench.wiretap import EMPTY, Call, Wiretap
 from local.account import Account
