@@ -9,6 +9,7 @@ never a job.
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 app = Chalice(app_name="addendum-processor")
+app.log.setLevel(logging.INFO)  # Chalice's own level hides what is below an error
 
 GRACE = timedelta(minutes=5)
 """What a machine gets beyond its life to shut itself down."""

@@ -6,6 +6,7 @@ https://docs.aws.amazon.com/AWSEC2/latest/APIReference/Run_Instance_Idempotency.
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs
@@ -127,6 +128,49 @@ def test_a_launch_that_timed_out_after_it_happened_is_not_repeated(
     assert app.stream_handler(inserts(1), None) == {"launched": 1}
     first, second = ec2.requests
     assert first["ClientToken"] == second["ClientToken"]
+
+
+PASSING = {
+    "InsufficientInstanceCapacity": "capacity",
+    "InsufficientFreeAddressesInSubnet": "capacity",
+    "VcpuLimitExceeded": "quota",
+    "RequestLimitExceeded": "throttle",
+}
+LASTING = ["UnauthorizedOperation", "InvalidLaunchTemplateId.NotFound", "InvalidFleetConfiguration"]
+
+
+@pytest.mark.parametrize("code", [*PASSING, *LASTING, "no reason"])
+def test_a_launch_that_came_to_nothing_is_counted_logged_and_asked_for_each_minute(
+    app: ModuleType,
+    ec2: FakeEc2,
+    queue_url: str,
+    code: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(app.app.log, "propagate", True)
+    send(queue_url, 1)
+    ec2.room = 0
+    ec2.errors = [] if code == "no reason" else [{"ErrorCode": code, "ErrorMessage": "words"}]
+    for n in range(2):
+        told = a_minute_without_luck(app, f"2026-11-22T10:0{n}:00Z")
+        assert (code in PASSING) == (told == "launched 0")
+    counted = [line for line in capsys.readouterr().out.splitlines() if "LaunchErrors" in line]
+    classes = [json.loads(line)["Class"] for line in counted]
+    assert classes == [PASSING.get(code, "does not pass")] * 2 * bool(ec2.errors)
+    assert code in PASSING or code in told
+    assert (code in PASSING) == ("EC2 launched nothing for now" in caplog.text)
+    ec2.room = 100
+    assert app.reconciler(minute("2026-11-22T10:02:00Z"), None) == {"launched": 1}
+
+
+def a_minute_without_luck(app: ModuleType, time: str) -> str:
+    """Run the reconciler; return what comes of it, in words."""
+    try:
+        return f"launched {app.reconciler(minute(time), None)['launched']}"
+    except LaunchFailed as error:
+        return str(error)
 
 
 def test_the_next_minute_sees_the_machines_of_a_launch_that_timed_out(
