@@ -81,7 +81,7 @@ class ChaliceApp(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: ChaliceAppArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("addendum:infra:ChaliceApp", name, None, opts)
+        super().__init__("chalice:aws:App", name, None, opts)
         self._name = name
         self._args = args
         self._child = pulumi.ResourceOptions(parent=self)

@@ -55,6 +55,8 @@ class Run:
 
     resources: list[Resource]
     exports: Mapping[str, Any]
+    retained: frozenset[str]
+    """Names of what stays when it is no longer declared, or the stack is destroyed."""
 
     def all(self, kind: str, name: str = "") -> list[Resource]:
         """The resources of a kind whose name contains ``name``."""
@@ -80,6 +82,12 @@ class Recorder(mocks.Mocks):
         self._preview = preview
         self._lock = threading.Lock()
         self.resources: list[Resource] = []
+        self.retained: set[str] = set()
+
+    def look_at_options(self, args: pulumi.ResourceTransformationArgs) -> None:
+        """Keep what mocks are not told."""
+        if args.opts.retain_on_delete:
+            self.retained.add(args.name)
 
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         if not args.custom:
@@ -157,8 +165,8 @@ def run(
     with _event_loop() as loop:
         mocks.set_mocks(recorder, project="addendum", stack="dev", preview=preview)
         pulumi.runtime.set_all_config({f"addendum:{key}": text for key, text in texts.items()})
-        exports = loop.run_until_complete(_run(program))
-    return Run(recorder.resources, exports)
+        exports = loop.run_until_complete(_run(program, recorder))
+    return Run(recorder.resources, exports, frozenset(recorder.retained))
 
 
 @contextmanager
@@ -191,8 +199,9 @@ def _forget_what_a_failed_run_left(loop: asyncio.AbstractEventLoop) -> None:
     SETTINGS.rpc_manager.clear()
 
 
-async def _run(program: Path) -> dict[str, Any]:
+async def _run(program: Path, recorder: Recorder) -> dict[str, Any]:
     def execute() -> None:
+        pulumi.runtime.register_stack_transformation(recorder.look_at_options)
         runpy.run_path(str(program), run_name="__main__")
 
     await run_pulumi_func(execute)

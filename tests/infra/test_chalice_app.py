@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from openapi_spec_validator import OpenAPIV2SpecValidator
 
 from infra.chalice_app import GATEWAY_ERRORS, api_body
 from infra.chalice_package import ChaliceAppError
-from tests.infra.program import ACCOUNT, Run, run
+from tests.infra.program import ACCOUNT, ROOT, Run, run
 
 ENTRY = """
 import sys
@@ -174,6 +175,21 @@ def test_another_project_can_take_the_component_as_it_is(other: Path) -> None:
     assert function.inputs["reservedConcurrentExecutions"] == 3
     assert declared.all("RestApi") == []
     assert len(declared.statements("other-worker")) == 2
+
+
+def test_the_component_knows_nothing_of_this_project() -> None:
+    """So that another one can take it, which takes these files."""
+    taken = ("chalice_app", "chalice_package", "build_folder")
+    sources = [(ROOT / f"infra/{name}.py").read_text() for name in taken]
+    imported = {
+        name
+        for text in sources
+        for names in re.findall(r"^from infra(?:\.(\w+))? import (.+)$", text, re.MULTILINE)
+        for name in ([names[0]] if names[0] else names[1].split(", "))
+    }
+    assert imported <= set(taken)
+    for text in sources:
+        assert not re.search(r"^(import|from) (jobs|metrics)\b|addendum", text, re.M | re.I)
 
 
 def test_a_function_without_settings_is_one_clear_error(other: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import subprocess
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +13,43 @@ import pulumi
 import pytest
 
 import jobs
+from chalicelib.fleet import Fleet, Template
 from infra import fleet
 from tests.infra.program import ROOT, STACK, Run
+from tests.infra.unshown import as_list
 
 
 def _template(run: Run) -> dict[str, Any]:
     return dict(run.one("LaunchTemplate").inputs)
+
+
+@dataclass
+class Ec2:
+    """Keeps what it is asked to launch."""
+
+    request: dict[str, Any] = field(default_factory=dict)
+
+    def create_fleet(self, **request: Any) -> dict[str, Any]:
+        self.request = request
+        return {"Instances": [{"InstanceIds": ["i-1"]}]}
+
+
+@pytest.mark.parametrize(("spot", "capacity"), [(True, "spot"), (False, "on-demand")])
+def test_a_launch_asks_for_what_its_policy_allows(declared: Run, spot: bool, capacity: str) -> None:
+    ec2 = Ec2()
+    template = Template("lt-1", "7", ["t4g.small"], ["subnet-1"], spot)
+    Fleet(ec2, stack=STACK, template=template).launch(1, occasion="now")
+    assert ec2.request["TargetCapacitySpecification"]["DefaultTargetCapacityType"] == capacity
+    assert ec2.request["SpotOptions"] == {"AllocationStrategy": "price-capacity-optimized"}
+    wanted = {
+        resource.split(":", 5)[5].removesuffix("/*")
+        for one in declared.statements("stream-handler")
+        if "ec2:CreateFleet" in one["Action"] and "aws:RequestTag" in json.dumps(one)
+        for resource in as_list(one["Resource"])
+        if one["Condition"]["StringEquals"] == {f"aws:RequestTag/{jobs.STACK_TAG}": STACK}
+    }
+    tags = {one["ResourceType"]: one["Tags"] for one in ec2.request["TagSpecifications"]}
+    assert tags == {kind: [{"Key": jobs.STACK_TAG, "Value": STACK}] for kind in wanted}
 
 
 def _user_data(run: Run) -> str:
@@ -115,6 +148,12 @@ def test_the_machine_ends_by_shutdown_only(declared: Run) -> None:
     assert not {"halt", "poweroff", "reboot", "systemctl"} & words
 
 
+def test_nothing_is_installed_when_a_machine_boots(declared: Run) -> None:
+    """The endpoints lead to no package repository, and one that is down must stop no job."""
+    words = set(_commands(declared).split())
+    assert not {"dnf", "yum", "rpm", "pip", "pip3", "ensurepip", "curl", "wget"} & words
+
+
 def test_the_settings_reach_a_shell_unharmed(changed: Run) -> None:
     exports = "".join(
         line + "\n" for line in _user_data(changed).splitlines() if line.startswith("export ADD")
@@ -163,10 +202,15 @@ def test_worker_and_script_have_keys_that_name_their_content(everything: list[Ru
 
 
 def test_the_objects_are_there_before_the_template_that_names_them(declared: Run) -> None:
-    order = [one.name for one in declared.resources if one.kind != "RolePolicy"]
     template = declared.resources.index(declared.one("LaunchTemplate"))
     for name in ("fleet-worker", "fleet-script"):
-        assert order.index(name) < template
+        assert declared.resources.index(declared.one("BucketObjectv2", name)) < template
+
+
+def test_only_worker_and_script_outlive_an_update(everything: list[Run]) -> None:
+    """A machine that boots from the version before still finds its own."""
+    for each in everything:
+        assert each.retained == {"fleet-worker", "fleet-script"}
 
 
 def test_functions_launch_an_explicit_version_of_the_template(declared: Run) -> None:
