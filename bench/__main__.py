@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from bench import part, report, terminal
+from bench import ROOT, part, report, terminal
 
 
 def main(words: list[str]) -> int:
@@ -21,7 +21,7 @@ def main(words: list[str]) -> int:
     for name in [name for name in part.PARTS if name in words or not words]:
         terminal.run(part.load(name))
     report.write()
-    print(f"\nSee {report.PAGE.relative_to(report.ROOT)}")
+    print(f"\nSee {report.PAGE.relative_to(ROOT)}")
     return 0
 
 

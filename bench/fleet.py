@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bench import fleet_scenes as scenes
-from bench.fleet_scenes import ARRIVALS, DEFAULT, POLICIES, play, scene
-from bench.fleet_told import CAPS, GOAL_BURST, figures, find, grid, section, times, told
+from bench.fleet_scenes import ARRIVALS, DEFAULT, FRESH, ONE_EACH, POLICIES, play, scene
+from bench.fleet_told import (
+    CAPS,
+    DAY,
+    FEW,
+    GOAL_BURST,
+    LONG,
+    MANY,
+    SLOW_JOBS,
+    figures,
+    find,
+    section,
+    span,
+    times,
+    told,
+)
 from bench.part import Goal
 
 if TYPE_CHECKING:
@@ -28,14 +43,8 @@ SLOW = (20.0, 40.0)
 """Seconds of work of a job that is worth a machine."""
 LONG_UPLOAD = (60.0, 300.0)
 
-DAY = "a day with a peak"
-MANY = "1,000 small files at once, `max_instances` 200"
-FEW = "10 small files, every half hour"
-SLOW_JOBS = "100 jobs of 30 s at once, `max_instances` 20"
-LONG = "lone uploads of 1 to 5 minutes"
-
 SWEEPS: dict[str, tuple[tuple[float, ...], tuple[str, ...]]] = {
-    "backlog_per_instance": ((1, 3, 5, 10, 20, 50, 100), (MANY, SLOW_JOBS)),
+    "backlog_per_instance": ((5, 10, 20, 50), (MANY, SLOW_JOBS)),
     "first_wait_seconds": ((60, 120, 180, 240, 360), (FEW, MANY, LONG)),
     "idle_seconds": ((0, 20, 30, 60, 90, 150, 300), (DAY,)),
     "threads": ((1, 2, 4), (SLOW_JOBS,)),
@@ -171,4 +180,17 @@ def _beside(caps: list[int], tell: Callable[[int], str]) -> str:
 
 def rows(result: Result) -> list[list[str]]:
     """Return the whole grid."""
-    return grid(result, arrivals=ARRIVALS, caps=CAPS)
+    acts = [act for act in result["played"] if act["act"] == "grid"]
+    heading = ["uploads", "max", "policy", "last", "p50", "p99", "calls", "VMs", "billed s"]
+    return [heading, *(_row(act) for act in acts)]
+
+
+def _row(act: dict[str, Any]) -> list[str]:
+    got = act["middle"]
+    times = [span(got[key]) for key in ("last", "p50", "p99")]
+    counts = [f"{got[key]:,.0f}" for key in ("calls", "machines", "billed")]
+    arrivals = re.sub(" at once| for an hour| with a peak", "", act["arrivals"])
+    return [arrivals, str(act["cap"]), _SHORT[act["policy"]], *times, *counts]
+
+
+_SHORT = {ONE_EACH: "a VM each", FRESH: "fresh VMs", DEFAULT: "Addendum"}

@@ -193,7 +193,7 @@ def price() -> float:
     from infra import settings
 
     default = settings.load(ROOT / "Pulumi.yaml").machines.instance_types[0]
-    line = rf"^\| machine: {re.escape(default)}, .*\| \$([0-9.]+) an hour \|"
+    line = rf"^\| \$([0-9.]+)\S* an hour.* \| {re.escape(default)} \|"
     found = re.search(line, (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     assert found, f"docs/operations.md names no price of {default}"
     return float(found[1])

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from bench.fleet_scenes import ARRIVALS, DEFAULT, FRESH, ONE_EACH, POLICIES
-from bench.report import table
+from bench.markdown import bullets, table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from matplotlib.figure import Figure
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 CAPS = (2, 20, 200)
 GOAL_BURST = "1,000 at once"
+DAY = "a day with a peak"
+MANY = "1,000 small jobs, 200 machines"
+FEW = "10 small files at a time"
+SLOW_JOBS = "100 jobs of 30 s, 20 machines"
+LONG = "lone uploads of 1 to 5 minutes"
 
 HEADINGS = [
     "first result",
@@ -107,9 +112,7 @@ def section(result: Result) -> str:
             table(grid(result, arrivals=[GOAL_BURST], caps=CAPS)),
             _observations(result),
             f"### Everything else, with the default `max_instances` of {cap}",
-            table(
-                grid(result, arrivals=[one for one in ARRIVALS if one != GOAL_BURST], caps=[cap])
-            ),
+            table(grid(result, arrivals=others, caps=[cap])),
             "With 20 and with 200 machines: `bench/results.json`, and the table that the command"
             " prints.",
             "### A quota, the API's own rate, Spot",
@@ -130,9 +133,10 @@ are declared. A machine each knows no `max_instances`; the account's quota is it
 many machines.
 
 Figures are the middle of {seeds} runs with different chance; ratios have their ends beside them.
-Times run from the click to the result, upload included. Money is machines only, at ${price} an
-hour, the price in [operations](operations.md). The same code and seeds give the same figures on any
-machine; the rules are held by `tests/unit/test_fleet_simulation.py`, against cases worked out by
+Times run from the click to the result, upload included. Money is the machines' hours only, at
+${price}, the price in [operations](operations.md): no addresses, disks or CPU above the baseline.
+The same code and seeds give the same figures on any machine; the rules are held by
+`tests/unit/test_fleet_simulation.py`, against cases worked out by
 hand."""
 
 
@@ -143,28 +147,30 @@ def _observations(result: Result) -> str:
 
     last = {policy: span(got(policy, GOAL_BURST, 200, "last")) for policy in POLICIES}
     wide = find(result, act="grid", arrivals=GOAL_BURST, cap=200, policy=DEFAULT)["middle"]
-    drowned = find(result, act="grid", arrivals="10,000 at once", cap=2, policy=ONE_EACH)["middle"]
-    return f"""\
-- EC2 admits two RunInstances calls a second. With one call a machine, a thousand machines take
-  {last[ONE_EACH]}, however many the quota allows; Addendum asks for many in one call and has the
-  last result after {last[DEFAULT]}.
-- With {wide["machines"]:.0f} machines for jobs of half a second, {wide["in_vain"]:.0f} boot too
-  late to get one, and wait `first_wait_seconds` for it: that is most of the
-  {wide["billed"]:,.0f} VM-seconds. Whoever raises `max_instances` for such jobs should raise
-  `backlog_per_instance` too, see [the defaults](#the-defaults).
-- Addendum is dearer for one lone file: {got(DEFAULT, "1 at once", 2, "billed"):.0f} VM-seconds
-  against {got(ONE_EACH, "1 at once", 2, "billed"):.0f}, because its machine stays `idle_seconds`
-  for the next. It can be for ten at once, too:
-  {got(DEFAULT, "10 at once", 20, "billed"):.0f} against
-  {got(ONE_EACH, "10 at once", 20, "billed"):.0f} with 20 machines, because a new table's stream
-  has four shards, whose deciders do not see each other's launches of the last seconds.
-- {FRESH} is slower than a machine each when more wait than `max_instances`
-  ({last[FRESH]} against {last[ONE_EACH]} with 200): after the stream has announced the jobs,
-  only the reconciler launches, so a round of machines takes a full minute, though each lives for
-  half of one. It is made for isolation, and loses no job.
-- A machine each loses the jobs of machines that do not come up, and whatever waits longer than
-  the stream's day: {drowned["lost"]:,.0f} of 10,000 with 2 machines. Addendum loses none, as the
-  queue holds them."""
+    lost = got(ONE_EACH, "10,000 at once", 2, "lost")
+    return bullets(
+        "EC2 admits two RunInstances calls a second. With one call a machine, a thousand machines"
+        f" take {last[ONE_EACH]}, however many the quota allows; Addendum asks for many in one call"
+        f" and has the last result after {last[DEFAULT]}.",
+        f"With {wide['machines']:.0f} machines for jobs of half a second, {wide['in_vain']:.0f}"
+        " boot too late to get one, and wait `first_wait_seconds` for it: that is most of the"
+        f" {wide['billed']:,.0f} VM-seconds. Whoever raises `max_instances` for such jobs should"
+        " raise `backlog_per_instance` too, see [the defaults](#the-defaults).",
+        "Addendum is dearer for one lone file:"
+        f" {got(DEFAULT, '1 at once', 2, 'billed'):.0f} VM-seconds against"
+        f" {got(ONE_EACH, '1 at once', 2, 'billed'):.0f}, because its machine stays `idle_seconds`"
+        " for the next. With 20 machines it is for ten at once, too:"
+        f" {got(DEFAULT, '10 at once', 20, 'billed'):.0f} against"
+        f" {got(ONE_EACH, '10 at once', 20, 'billed'):.0f}, because a new table's stream has four"
+        " shards, whose deciders do not see each other's launches of the last seconds.",
+        f"{FRESH} is slower than a machine each when more wait than `max_instances`"
+        f" ({last[FRESH]} against {last[ONE_EACH]} with 200): after the stream has announced the"
+        " jobs, only the reconciler launches, so a round of machines takes a full minute, though"
+        " each lives for half of one. It is made for isolation, and loses no job.",
+        "A machine each loses the jobs of machines that do not come up, and whatever waits longer"
+        f" than the stream's day: {lost:,.0f} of 10,000 with 2 machines. Addendum loses none, as"
+        " the queue holds them.",
+    )
 
 
 EC2_THROTTLING = "https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html"
@@ -190,43 +196,52 @@ ASSUMPTIONS = f"""\
 
 
 def figures(result: Result) -> dict[str, Figure]:
-    """Return the plots: last result and billing against burst size, and the sweeps."""
+    """Return the plots: last result and billing by size of a burst, and what values cost."""
     return {
-        "fleet-last": _by_burst(result, "last", "seconds to the last result"),
-        "fleet-billed": _by_burst(result, "billed", "VM-seconds billed for each job"),
+        "fleet-last": _by_burst(result, "last", "time to the last result", TIMES),
+        "fleet-billed": _by_burst(result, "billed", "VM-seconds billed for each job", EACH),
         "fleet-defaults": _trades(result),
     }
 
 
-def _by_burst(result: Result, key: str, label: str) -> Figure:
+TIMES: dict[float, str] = {
+    10: "10 s",
+    60: "1 min",
+    600: "10 min",
+    3600: "1 h",
+    36000: "10 h",
+    360000: "100 h",
+}
+EACH: dict[float, str] = {0.1: "0.1", 1: "1", 10: "10", 100: "100"}
+SIZES: dict[float, str] = {1: "1", 10: "10", 100: "100", 1000: "1,000", 10000: "10,000"}
+
+
+def _by_burst(result: Result, key: str, label: str, ticks: Mapping[float, str]) -> Figure:
     from bench import plots
 
     made, axes = plots.figure(len(CAPS), sharey=True)
     for cap, panel in zip(CAPS, axes, strict=True):
         for number, policy in enumerate(POLICIES):
-            acts = [
-                act
-                for act in result["played"]
-                if (act.get("cap"), act.get("policy")) == (cap, policy)
-                and act["arrivals"].endswith("at once")
-            ]
-            counts = [act["middle"]["jobs"] for act in acts]
-            each = counts if key == "billed" else [1] * len(acts)
-            values = [act["middle"][key] / per for act, per in zip(acts, each, strict=True)]
-            panel.loglog(counts, values, **plots.line(number), label=policy.strip("`"))
+            names = {"act": "grid", "cap": cap, "policy": policy}
+            acts = [find(result, arrivals=f"{size} at once", **names) for size in SIZES.values()]
+            shares = [act["middle"]["jobs"] if key == "billed" else 1 for act in acts]
+            values = [act["middle"][key] / share for act, share in zip(acts, shares, strict=True)]
+            panel.loglog(list(SIZES), values, **plots.line(number), label=policy.strip("`"))
         panel.set_title(f"at most {cap} machines")
         panel.set_xlabel("uploads at once")
+        plots.label(panel.xaxis, SIZES)
     axes[0].set_ylabel(label)
+    plots.label(axes[0].yaxis, ticks)
     axes[-1].legend()
     return made
 
 
 def _trades(result: Result) -> Figure:
+    """Draw cost against waiting for the two settings that trade one for the other."""
     from bench import plots
 
-    shown = {"idle_seconds": 0, "backlog_per_instance": 0, "first_wait_seconds": 0}
-    made, axes = plots.figure(len(shown))
-    for setting, panel in zip(shown, axes, strict=True):
+    made, axes = plots.figure(2)
+    for setting, panel in zip(("idle_seconds", "backlog_per_instance"), axes, strict=True):
         acts = [act for act in result["played"] if act.get("setting") == setting]
         for number, stage in enumerate(dict.fromkeys(act["stage"] for act in acts)):
             here = [act for act in acts if act["stage"] == stage]
@@ -234,12 +249,10 @@ def _trades(result: Result) -> Figure:
             costs = [dollars(result, act["middle"]) for act in here]
             panel.plot(waits, costs, **plots.line(number), label=stage.replace("`", ""))
             for act, wait, cost in zip(here, waits, costs, strict=True):
-                panel.annotate(
-                    f"{act['value']:g}", (wait, cost), textcoords="offset points", xytext=(4, 4)
-                )
-        panel.set_xscale("log")
-        panel.set_yscale("log")
+                panel.annotate(f"{act['value']:g}", (wait, cost), **plots.BESIDE)
         panel.set_title(setting)
         panel.set_xlabel("mean wait for a result, s")
+        panel.set_ylim(bottom=0)
+        panel.legend(fontsize=8)
     axes[0].set_ylabel("$ per 1,000 jobs")
     return made

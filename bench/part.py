@@ -30,7 +30,7 @@ class Goal:
     got: str
     met: bool
     why: str = ""
-    """Why it is not met, and why that is no fault of ours."""
+    """What stands beside it: why it is missed, or how far the goal holds."""
 
 
 class Part(Protocol):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from bench.results import write_in_one_step
 
@@ -23,6 +25,8 @@ MARKERS = ("s", "^", "o", "D")
 
 BESIDE = {"textcoords": "offset points", "xytext": (4, 4), "fontsize": 8}
 """Where a point's own label stands."""
+
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 STYLE = {
     "svg.fonttype": "none",
@@ -40,6 +44,8 @@ STYLE = {
     "grid.alpha": 0.25,
     "xtick.color": INK,
     "ytick.color": INK,
+    "xtick.minor.bottom": False,
+    "ytick.minor.left": False,
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "legend.frameon": False,
@@ -63,11 +69,23 @@ def line(number: int) -> dict[str, Any]:
     }
 
 
+def label(axis: Any, ticks: Mapping[float, str]) -> None:
+    """Give an axis these ticks and no others."""
+    axis.set_ticks(list(ticks), labels=list(ticks.values()))
+    axis.set_minor_locator(NullLocator())
+
+
 def write(figures: Mapping[str, Figure], folder: Path) -> None:
     """Write each figure as ``performance-NAME.svg``."""
     for name, made in figures.items():
-        text = io.StringIO()
-        with mpl.rc_context(STYLE):
-            made.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        lines = [line.rstrip() for line in text.getvalue().splitlines()]
-        write_in_one_step(folder / f"performance-{name}.svg", "\n".join(lines) + "\n")
+        write_in_one_step(folder / f"performance-{name}.svg", svg(made))
+
+
+def svg(made: Figure) -> str:
+    """Return a figure as SVG, the same text for the same figures."""
+    drawn = io.StringIO()
+    with mpl.rc_context(STYLE):
+        made.savefig(drawn, format="svg", transparent=True, metadata=NO_METADATA)
+    # Any sans-serif font will do, and not every reader has the one that was measured with.
+    text = re.sub(r"'DejaVu Sans'[^;\"]*", "sans-serif", drawn.getvalue())
+    return "\n".join(line.strip() for line in text.splitlines()) + "\n"
