@@ -179,6 +179,7 @@ def launch(
     security_group_arn: str,
     role_arn: str,
     image_parameter: str,
+    spot: bool,
 ) -> list[Statement]:
     """Launch machines of this stack's template only.
 
@@ -189,6 +190,7 @@ def launch(
 
     :param stack_tag: value of :data:`jobs.STACK_TAG` on all that is launched.
     :param image_parameter: name of the public SSM parameter that holds the image's id.
+    :param spot: whether Spot instances are launched, whose requests are resources too.
     """
     both = ["ec2:CreateFleet", "ec2:RunInstances"]
     instance, volume, fleet, interface = (
@@ -212,7 +214,16 @@ def launch(
         # CreateFleet resolves the image with one action, RunInstances with the other:
         # https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/create-launch-template.html
         _allow(["ssm:GetParameter", "ssm:GetParameters"], parameter),
+        *(_request_spot(_beside(template_arn, "spot-instances-request/*")) if spot else []),
     ]
+
+
+def _request_spot(requests: str) -> list[Statement]:
+    """Make Spot requests, which have no tags; what comes of them must have the stack's.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/concepts-spot-instances-request-tags.html
+    """
+    return [_allow(["ec2:RunInstances"], requests)]
 
 
 def terminate(*, stack_tag: str, template_arn: str) -> list[Statement]:

@@ -69,6 +69,7 @@ class Processor(pulumi.ComponentResource):
             security_group_arn=args.network.security_group_arn,
             role_arn=args.fleet.role_arn,
             image_parameter=IMAGE_PARAMETER,
+            spot=args.machines.spot,
         )
         compare = policies.render(
             policies.compare, queue_arn=storage.queue.arn, table_arn=storage.table.arn

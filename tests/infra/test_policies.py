@@ -205,6 +205,16 @@ def _of_kind(arns: list[str], kind: str) -> list[str]:
     return sorted(name.partition("/")[2] for name in names if name.startswith(f"{kind}/"))
 
 
+@pytest.mark.parametrize("role", LAUNCHERS)
+def test_spot_requests_can_be_made_if_spot_is_asked_for(
+    declared: Run, changed: Run, role: str
+) -> None:
+    """They are resources of RunInstances, without which a Spot launch is denied."""
+    requests = f"arn:aws:ec2:{REGION}:{ACCOUNT}:spot-instances-request/*"
+    assert len(_allowing(changed, role, "ec2:RunInstances", requests)) == 1
+    assert _allowing(declared, role, "ec2:RunInstances", requests) == []
+
+
 def test_only_the_reconciler_terminates_and_only_this_stacks_machines(declared: Run) -> None:
     (statement,) = _allowing(declared, "reconciler", "ec2:TerminateInstances")
     assert statement["Resource"] == f"arn:aws:ec2:{REGION}:{ACCOUNT}:instance/*"
