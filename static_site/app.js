@@ -6,30 +6,27 @@
  * two tabs do not overwrite each other's list.
  */
 
-import { api, fetchJobs, fetchTail, sendFile } from "./transfer.js";
-import { drawJob, drawPreview, focusFirst, formatBytes, fromTemplate, statusOf } from "./view.js";
+import { api, fetchTail, sendFile } from "./transfer.js";
+import { drawJob, drawPreview, focusFirst, formatBytes, fromTemplate, isSending, statusOf, write } from "./view.js";
 
 const PREFIX = "addendum:";
-const KEPT = [
-  ...["key", "id", "name", "size", "textBytes", "state", "message", "added", "uploadMs", "lagMs", "remote"],
-  ...["status", "error", "created_at", "started_at", "finished_at", "expires_at"], // of `remote`, without its URL
-];
+const KEPT_OF_JOB = "key id name size textBytes state message added uploadMs lagMs remote";
+const KEPT_OF_REMOTE = "status error created_at started_at finished_at expires_at"; // not its URL
+const KEPT = `${KEPT_OF_JOB} ${KEPT_OF_REMOTE}`.split(" ");
 const PARALLEL_UPLOADS = 3;
 const IDS_PER_REQUEST = 50;
 const FIRST_POLL = 500;
 const SLOWEST_POLL = 5000;
 const URL_LIFE = 240_000; // a download URL lives 300 s
 const LATE_UPLOAD = 600_000; // an upload that this page lost sight of may show up for so long
-const MISSES = 3; // the first answers may lack a record that was just written
 const UNFINISHED = "The upload did not finish here. Unless another tab is still sending it, choose the file again.";
 
 const $ = (id) => document.getElementById(id);
-const randomKey = () => PREFIX + crypto.getRandomValues(new Uint32Array(4)).join("-");
 const jobs = new Map();
 const allJobs = () => [...jobs.values()];
+const inState = (state) => allJobs().filter((job) => job.state === state);
 let limits = null;
 let chosen = [];
-let queue = [];
 
 // --- What survives a reload
 
@@ -46,8 +43,7 @@ const readKept = (key) => guarded(() => JSON.parse(localStorage.getItem(key)));
 const forget = ({ key }) => guarded(() => localStorage.removeItem(key));
 
 function keep(job) {
-  if (job.visited || job.state === "cancelled") return;
-  guarded(() => localStorage.setItem(job.key, JSON.stringify(job, KEPT)));
+  if (!job.visited) guarded(() => localStorage.setItem(job.key, JSON.stringify(job, KEPT)));
 }
 
 function restoreAll() {
@@ -59,41 +55,38 @@ function restoreAll() {
 /** A file cannot be kept: an upload that was under way is lost, unless the API comes to know better. */
 function restore(record) {
   if (record.remote?.expires_at * 1000 < Date.now()) return forget(record);
-  const lost = ["queued", "uploading"].includes(record.state) && { state: "error", message: UNFINISHED };
+  const lost = isSending(record) && { state: "error", message: UNFINISHED };
   drawJob(addJob({ ...record, ...lost }));
 }
 
 // --- The rows
 
 function addJob(fields) {
-  const job = { key: randomKey(), added: Date.now(), misses: 0, urlAt: 0, ...fields, row: fromTemplate("job-row") };
+  const key = PREFIX + crypto.randomUUID();
+  const job = { key, added: Date.now(), urlAt: 0, ...fields, row: fromTemplate("job-row") };
   for (const [name, action] of Object.entries({ cancel, retry: enqueue, remove, download, peek })) {
-    job.row.querySelector(`.${name}`).addEventListener("click", (event) => action(job, event));
+    job.row.querySelector(`.${name}`).onclick = (event) => action(job, event);
   }
   jobs.set(job.key, job);
   $("list").prepend(job.row);
-  $("jobs").hidden = false;
   return job;
 }
 
-function update(job) {
-  keep(job);
+function update(job, fields) {
+  keep(Object.assign(job, fields));
   drawJob(job);
 }
 
 function dropRow(job) {
   jobs.delete(job.key);
   job.row.remove();
-  $("jobs").hidden = !jobs.size;
-  if (lastJob === job) lastJob = null;
 }
 
 function remove(job) {
   const next = job.row.nextElementSibling ?? job.row.previousElementSibling;
   forget(job);
   dropRow(job);
-  if (hashId()) location.hash = "";
-  focusFirst(next?.querySelector(".remove"), next?.querySelector(".name"), $("file"));
+  focusFirst(next?.querySelector(".remove"), next?.querySelector(".name[href]"), $("file"));
 }
 
 async function download(job, event) {
@@ -124,22 +117,19 @@ async function peek(job) {
 
 function enqueue(job) {
   for (const name of ["id", "remote", "uploadMs", "lagMs", "firstByteAt"]) delete job[name];
-  Object.assign(job, { state: "queued", sent: 0, abort: new AbortController() });
   job.row.querySelector("pre").replaceChildren();
-  queue.push(job);
-  update(job);
+  update(job, { state: "queued", sent: 0, abort: new AbortController() });
   startUploads();
 }
 
 function startUploads() {
-  queue = queue.filter((job) => job.state === "queued");
-  const busy = allJobs().filter((job) => job.file && job.state === "uploading").length;
-  queue.splice(0, Math.max(0, PARALLEL_UPLOADS - busy)).forEach(upload);
+  const free = Math.max(0, PARALLEL_UPLOADS - inState("uploading").length);
+  inState("queued").slice(0, free).forEach(upload);
 }
 
 async function upload(job) {
   const { signal } = job.abort;
-  update(Object.assign(job, { state: "uploading", begunAt: performance.now() }));
+  update(job, { state: "uploading", begunAt: performance.now() });
   try {
     const lagMs = await sendFile(job.file, job.text, { signal, ...uploadHooks(job) });
     signal.throwIfAborted();
@@ -152,13 +142,13 @@ async function upload(job) {
     Object.assign(job, { state: "error", message, hopeless: kind === "final" });
     announce(job, message);
   }
-  update(Object.assign(job, { notice: "" }));
+  update(job, { notice: "" });
   startUploads();
 }
 
 function uploadHooks(job) {
   return {
-    onForm: (id) => update(Object.assign(job, { id })),
+    onForm: (id) => update(job, { id }),
     onProgress(sent) {
       job.firstByteAt ??= performance.now();
       drawJob(Object.assign(job, { sent, notice: "" }));
@@ -181,8 +171,7 @@ function cancel(job) {
 let quietUntil = 0; // browsers ask about leaving even when a link only starts a download
 
 function onBeforeUnload(event) {
-  const sending = allJobs().some((job) => job.file && ["queued", "uploading"].includes(job.state));
-  if (sending && Date.now() > quietUntil) event.preventDefault();
+  if (allJobs().some(isSending) && Date.now() > quietUntil) event.preventDefault();
 }
 
 // --- Polling
@@ -221,18 +210,18 @@ async function poll() {
 
 async function refresh(open) {
   for (let first = 0; first < open.length; first += IDS_PER_REQUEST) {
-    const asked = open.slice(first, first + IDS_PER_REQUEST).map((job) => [job, job.id]);
-    const found = await fetchJobs(asked.map(([, id]) => id));
-    asked.filter(([job, id]) => job.id === id && jobs.has(job.key)).forEach(([job, id]) => learn(job, found.get(id)));
+    const ids = open.slice(first, first + IDS_PER_REQUEST).map((job) => job.id);
+    const { files } = await api(`files?ids=${ids}`);
+    const asked = allJobs().filter((job) => ids.includes(job.id)); // not removed or sent again meanwhile
+    asked.forEach((job) => learn(job, files.find((file) => file.id === job.id)));
   }
 }
 
 function learn(job, remote) {
   if (!remote) return miss(job);
   const before = job.name && statusOf(job);
-  Object.assign(job, { remote, misses: 0, urlAt: Date.now(), name: remote.file_name });
-  if (job.visited || remote.status !== "PENDING") job.state = "uploaded";
-  update(job);
+  const state = job.visited || remote.status !== "PENDING" ? "uploaded" : job.state;
+  update(job, { remote, state, urlAt: Date.now(), name: remote.file_name });
   if (job.id === hashId()) drawJobView(job);
   if (statusOf(job) === before) return;
   if (before) announceStatus(job);
@@ -240,9 +229,7 @@ function learn(job, remote) {
 }
 
 function miss(job) {
-  job.misses += 1;
-  if (job.misses < MISSES) return;
-  if (!job.visited) return update(Object.assign(job, { state: "error", message: "This file is no longer kept." }));
+  if (!job.visited) return update(job, { state: "error", message: "This file is no longer kept." });
   $("job-title").textContent = "There is no such file. It may have expired.";
   dropRow(job);
 }
@@ -252,7 +239,8 @@ function miss(job) {
 const byteLength = (text) => new TextEncoder().encode(text).length;
 
 /** Why a file cannot be sent, or "". */
-function fileProblem({ name, size }) {
+function fileProblem({ name, size, isFolder }) {
+  if (isFolder) return "This is a folder. Drop the files that are in it.";
   if (!limits) return "";
   const { file_types: types, max_file_bytes: most } = limits;
   if (!types.some((type) => name.toLowerCase().endsWith(type))) return `Only ${types.join(", ")} files can be sent.`;
@@ -276,7 +264,6 @@ function choose(files) {
 
 function drawChosen() {
   $("chosen").replaceChildren(...chosen.map(chosenRow));
-  $("chosen").hidden = !chosen.length;
   const good = chosen.filter((file) => !fileProblem(file)).length;
   $("submit").textContent = good > 1 ? `Append to ${good} files` : "Append";
 }
@@ -290,7 +277,7 @@ function chosenRow(file) {
   note.textContent = problem || (file.size ? "" : "This file is empty: the result will be just the text.");
   note.className = problem ? "note error" : "note warning";
   button.setAttribute("aria-label", `Do not send ${file.name}`);
-  button.addEventListener("click", () => unchoose(file));
+  button.onclick = () => unchoose(file);
   return row;
 }
 
@@ -311,9 +298,9 @@ function drawCounter() {
 async function loadLimits() {
   limits ??= await api("limits");
   const { file_types: types, max_file_bytes: most, retention_days: days } = limits;
-  const size = `${types.join(", ")} up to ${formatBytes(most)} each.`;
   $("file").accept = types.join();
-  $("file-rule").textContent = `${size} Deleted after ${days === 1 ? "a day" : `${days} days`}.`;
+  const kept = days === 1 ? "a day" : `${days} days`;
+  $("file-rule").textContent = `${types.join(", ")} up to ${formatBytes(most)} each. Deleted after ${kept}.`;
   notify("");
   drawChosen();
   drawCounter();
@@ -334,8 +321,10 @@ async function submit(event) {
 /** Sends the good files. The bad ones and the text stay: nothing typed is thrown away. */
 function start(files, text) {
   const shared = { text, textBytes: byteLength(text) };
-  const row = (file, index) => addJob({ ...shared, file, name: file.name, size: file.size, added: Date.now() + index });
-  files.reverse().map(row).reverse().forEach(enqueue);
+  const add = (file, index) => addJob({ ...shared, file, name: file.name, size: file.size, added: Date.now() - index });
+  const added = files.map(add);
+  $("list").prepend(...added.map(({ row }) => row)); // in their order, also after a reload
+  added.forEach(enqueue);
   chosen = chosen.filter(fileProblem);
   drawChosen();
   announce({ name: files.map(({ name }) => name).join(", ") }, "uploading");
@@ -345,25 +334,21 @@ function start(files, text) {
 // --- One job's own view
 
 const hashId = () => /^#([\w-]{12,64})$/.exec(location.hash)?.[1];
-let lastJob = null;
+let lastJob;
 
 function route(event) {
   const id = hashId();
-  for (const job of allJobs()) {
-    job.row.classList.toggle("current", job.id === id);
-    if (job.visited && job.id !== id) dropRow(job);
-  }
   document.body.dataset.view = id ? "job" : "list";
   document.title = "Addendum";
+  allJobs().filter((job) => job.visited && job.id !== id).forEach(dropRow);
   if (id) enterJob(id);
+  allJobs().forEach((job) => job.row.classList.toggle("current", job.id === id));
   if (event) focusFirst(id && $("job-title"), lastJob?.row.querySelector(".name"), $("jobs-title"), $("file"));
 }
 
 function enterJob(id) {
   lastJob = allJobs().find((job) => job.id === id) ?? addJob({ id, visited: true, state: "uploaded" });
-  lastJob.row.classList.add("current");
   drawJobView(lastJob);
-  window.scrollTo(0, 0);
   wakePolling();
 }
 
@@ -386,35 +371,39 @@ function announce({ name }, what) {
   unsaid.push(`${name}: ${what}`);
 }
 
-function notify(message) {
-  if ($("notice").textContent !== message) $("notice").textContent = message;
-}
+const notify = (message) => write($("notice"), message);
 
 // --- Wiring
 
-const on = (target, types, action) => types.forEach((type) => target.addEventListener(type, action));
-
-/** Files may be dropped anywhere: a near miss must not make the browser leave for the file. */
+/** Files may be dropped anywhere, and whatever is dropped, the browser must not leave for it. */
 function onDrag(event) {
-  const { type, dataTransfer, relatedTarget } = event;
-  if (!dataTransfer.types.includes("Files")) return;
+  const { type, target, dataTransfer, relatedTarget } = event;
+  const hasFiles = dataTransfer.types.includes("Files");
+  if (!hasFiles && target === $("text")) return; // where text belongs
   event.preventDefault();
-  document.body.classList.toggle("dragging", type === "dragover" || (type === "dragleave" && Boolean(relatedTarget)));
-  if (type !== "drop") return;
-  if (hashId()) location.hash = "";
-  choose(dataTransfer.files);
+  const isOver = type === "dragover" || (type === "dragleave" && Boolean(relatedTarget));
+  document.body.classList.toggle("dragging", hasFiles && isOver);
+  if (type === "drop") drop([...dataTransfer.items].filter(({ kind }) => kind === "file"));
 }
 
-on($("compose"), ["submit"], submit);
-on($("compose"), ["keydown"], (event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && submit(event));
-on($("text"), ["input"], drawCounter);
-on($("file"), ["change"], () => choose($("file").files));
-on(window, ["dragover", "dragleave", "drop"], onDrag);
-on(window, ["hashchange"], route);
-on(window, ["beforeunload"], onBeforeUnload);
-on(window, ["online", "pageshow"], wakePolling);
-on(document, ["visibilitychange"], wakePolling);
-setInterval(() => allJobs().filter((job) => job.state === "uploading" || isOpen(job)).forEach(drawJob), 1000);
+function drop(items) {
+  if (!items.length) return ($("alert").textContent = "Only files can be dropped here.");
+  if (hashId()) location.hash = "";
+  const isFolder = (item) => item.webkitGetAsEntry()?.isDirectory;
+  choose(items.map((item) => Object.assign(item.getAsFile(), { isFolder: isFolder(item) })));
+}
+
+$("compose").onsubmit = submit;
+$("compose").onkeydown = (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) submit(event);
+};
+$("text").oninput = drawCounter;
+$("file").onchange = () => choose($("file").files);
+window.ondragover = window.ondragleave = window.ondrop = onDrag;
+window.onhashchange = route;
+window.onbeforeunload = onBeforeUnload;
+window.ononline = window.onpageshow = document.onvisibilitychange = wakePolling;
+setInterval(() => allJobs().forEach(drawJob), 1000);
 restoreAll();
 route();
 loadLimits().catch((problem) => notify(problem.message));

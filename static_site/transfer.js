@@ -38,12 +38,6 @@ export async function api(path, body) {
   throw new Problem(answer?.Message ?? `The service refused this (status ${response.status}).`, "final");
 }
 
-/** The jobs behind at most 50 ids, as a Map by id; unknown and expired ones are left out. */
-export async function fetchJobs(ids) {
-  const { files } = await api(`files?ids=${ids}`);
-  return new Map(files.map((file) => [file.id, file]));
-}
-
 /**
  * Records and uploads one file, however many tries that takes. Calls `onForm(id)` for every new record,
  * `onProgress(bytes)` as they leave, `onPause(text)` before each wait. Returns the ms from the record to the end.
@@ -108,19 +102,15 @@ function refusal({ status, responseText }) {
   const code = xml.querySelector("Code")?.textContent ?? "";
   const message = xml.querySelector("Message")?.textContent ?? `status ${status}`;
   if (/expired/i.test(code + message)) return new Problem("The upload form has expired.", "expired");
-  if (code === "EntityTooLarge") return new Problem("The file is larger than allowed.", "final");
   if (status >= 500 || code === "RequestTimeout") return new Problem("The storage is busy.", "passing");
   return new Problem(`The storage refused the upload: ${message}`, "refused");
 }
 
 /** A file that was changed or deleted fails like a lost connection; only reading it tells. */
-async function checkReadable(file) {
-  try {
-    await file.slice(0, 1).arrayBuffer();
-  } catch {
+const checkReadable = (file) =>
+  file.slice(0, 1).arrayBuffer().catch(() => {
     throw new Problem("The file was changed or moved since it was chosen. Choose it again.", "final");
-  }
-}
+  });
 
 /** Waits, longer each time; coming back online cuts the wait short, and so does an abort. */
 async function backOff({ message }, tries, onPause, signal) {

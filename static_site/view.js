@@ -31,17 +31,15 @@ function formatRecent(date) {
   return formatDate(date) === formatDate(Date.now()) ? time : `${formatDate(date)}, ${time}`;
 }
 
+/** Whether leaving now would lose the upload. */
+export const isSending = ({ state }) => ["queued", "uploading"].includes(state);
+
 /** What a row shows: the API's word once the upload is through, our own before that. */
 export const statusOf = ({ state, remote }) => (state === "uploaded" ? (remote?.status ?? "PENDING") : state);
 
 export const fromTemplate = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 
-/** Focuses the first choice that can take it. */
-export const focusFirst = (...choices) =>
-  choices.some((choice) => {
-    choice?.focus();
-    return choice && choice === document.activeElement;
-  });
+export const focusFirst = (...choices) => choices.find((choice) => choice?.checkVisibility())?.focus();
 
 export function drawJob(job) {
   const { row } = job;
@@ -55,16 +53,16 @@ export function drawJob(job) {
   else part("name").removeAttribute("href");
   write(part("meta"), describe(job, status));
   drawStages(job, part("stages"), status);
-  drawMessage(job, part("message"), status);
+  write(part("message"), explain(job, status));
   part("sent").hidden = status !== "uploading";
   part("sent").value = job.sent / job.size || 0;
   drawActions(job, part, status);
   if (!row.contains(focused) || !focused.closest("[hidden]")) return;
-  focusFirst(...["retry", "download", "name", "cancel", "remove"].map(part));
+  focusFirst(...["retry", "download", "name[href]", "cancel", "remove"].map(part));
 }
 
 /** Leaves equal text alone, so that a selection in it survives. */
-function write(element, text) {
+export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
@@ -75,6 +73,7 @@ function describe(job, status) {
   if (status === "uploading") parts.push(...describeUpload(job));
   else if (words[status]) parts.push(words[status]);
   else parts.push(formatRecent(remote?.finished_at ?? remote?.created_at ?? job.added));
+  if (status === "FAILED") parts.push("failed");
   if (status === "SUCCEEDED") parts.push(`kept until ${formatDate(remote.expires_at * 1000)}`);
   return job.notice || parts.join(" · ");
 }
@@ -112,17 +111,14 @@ function drawStages(job, list, status) {
   });
 }
 
-function drawMessage({ message, remote }, paragraph, status) {
-  const reason = remote?.error || "The job failed and left no reason.";
-  const text = { error: message, FAILED: reason, cancelled: "You cancelled this upload." }[status];
-  paragraph.hidden = !text;
-  paragraph.classList.toggle("error", !paragraph.hidden && status !== "cancelled");
-  write(paragraph, text ?? "");
+function explain({ message, remote }, status) {
+  if (status === "error") return message;
+  return status === "FAILED" ? remote.error || "The job failed and left no reason." : "";
 }
 
 function drawActions(job, part, status) {
   const done = status === "SUCCEEDED";
-  const sending = ["queued", "uploading"].includes(status);
+  const sending = isSending(job);
   const retry = ["error", "FAILED", "cancelled"].includes(status) && job.file && !job.hopeless;
   const wanted = { peek: done, download: done, retry, cancel: sending, remove: !sending && !job.visited };
   for (const [name, show] of Object.entries(wanted)) {

@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import expect, sync_playwright
+from playwright.sync_api import sync_playwright
 
 from local.system import LocalSystem
 from tests.conftest import ROOT
-from tests.e2e.test_page import DONE_MILLISECONDS, QUIET, chromium, submit
+from tests.e2e.browsing import QUIET, chromium, expect_status, submit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -36,7 +36,7 @@ def fill(page: Page, folder: Path) -> None:
         (folder / name).write_bytes(content)
     submit(page, [folder / "minutes.txt", folder / "notes.txt"], "Approved on 22 November.\n")
     for row in page.locator("li.job").all():
-        expect(row).to_have_attribute("data-status", "SUCCEEDED", timeout=DONE_MILLISECONDS)
+        expect_status(row, "SUCCEEDED")
     page.wait_for_load_state("networkidle")
 
 

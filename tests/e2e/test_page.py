@@ -6,149 +6,21 @@ fails, unless the test says so: the ``visit`` fixture looks.
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import expect, sync_playwright
+
+from tests.conftest import ROOT
+from tests.e2e.browsing import expect_status, job, submit, write
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Page
 
     from local.system import LocalSystem
 
-QUIET = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-DONE_MILLISECONDS = 60_000
-
-
-def chromium() -> str | None:
-    """Return the path of a Chromium that the system has."""
-    return shutil.which("chromium") or shutil.which("google-chrome")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium, or none: then the tests are skipped, but not in CI."""
-    if chromium() is None:
-        assert not os.environ.get("CI"), "CI must not skip the browser tests: install chromium"
-        pytest.skip("no chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=QUIET)
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """A visitor's page, and everything on it that went wrong."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self.expected: list[str] = []
-        self.problems: list[str] = []
-        self._closed = False
-        page.on("console", lambda message: self._note(f"console: {message.text}"))
-        page.on("pageerror", lambda error: self._note(f"error: {error}"))
-        page.on("requestfailed", self._note_failure)
-        page.on("response", self._note_status)
-
-    def expect_problem(self, text: str) -> None:
-        """Declare that problems with this text will come; it is wrong if none does."""
-        self.expected.append(text)
-
-    def close(self) -> None:
-        """Leave; that requests break off now is nobody's fault."""
-        self._closed = True
-        self.page.context.close()
-
-    def check(self) -> None:
-        """Hold what went wrong against what the test declared."""
-        seen = [text for text in self.expected if any(text in line for line in self.problems)]
-        assert seen == self.expected
-        known = [line for line in self.problems if any(text in line for text in self.expected)]
-        assert self.problems == known
-
-    def _note(self, problem: str) -> None:
-        if not self._closed:
-            self.problems.append(problem)
-
-    def _note_failure(self, request: Any) -> None:
-        # A link that turns out to be a download ends as an aborted navigation.
-        if not (request.is_navigation_request() and request.failure == "net::ERR_ABORTED"):
-            self._note(f"failed: {request.url}: {request.failure}")
-
-    def _note_status(self, response: Any) -> None:
-        if response.status >= 400:
-            self._note(f"{response.status}: {response.url}")
-
-
-@pytest.fixture
-def visit(browser: Browser, system: LocalSystem) -> Iterator[Callable[..., Visit]]:
-    """Opens the page as somebody who has not been there; takes what comes after its address."""
-    visits: list[Visit] = []
-
-    def open_page(rest: str = "", **options: Any) -> Visit:
-        context = browser.new_context(accept_downloads=True, **options)
-        context.set_default_timeout(20_000)
-        visits.append(Visit(context.new_page()))
-        visits[-1].page.goto(f"{system.url}/{rest}")
-        return visits[-1]
-
-    yield open_page
-    for visit in visits:
-        visit.close()
-    for visit in visits:
-        visit.check()
-
-
-@pytest.fixture
-def visitor(visit: Callable[..., Visit]) -> Visit:
-    """A fresh visitor, for tests where something goes wrong on purpose."""
-    return visit()
-
-
-@pytest.fixture
-def page(visitor: Visit) -> Page:
-    """A fresh visitor's page."""
-    return visitor.page
-
-
-def write(folder: Path, name: str, content: bytes) -> Path:
-    path = folder / name
-    path.write_bytes(content)
-    return path
-
-
-def submit(page: Page, files: list[Path], text: str) -> None:
-    page.set_input_files("#file", [str(path) for path in files])
-    page.fill("#text", text)
-    page.click("#submit")
-
-
-def job(page: Page, name: str) -> Any:
-    return page.locator("li.job").filter(has_text=name)
-
-
-def expect_status(row: Any, status: str) -> None:
-    expect(row).to_have_attribute("data-status", status, timeout=DONE_MILLISECONDS)
-
-
-def expect_sent(row: Any) -> None:
-    """Expect the upload to be through; the result is for other tests to wait for."""
-    sent = re.compile("PENDING|RUNNING|SUCCEEDED")
-    expect(row).to_have_attribute("data-status", sent, timeout=DONE_MILLISECONDS)
+MAX_PAGE_BYTES = 40_000
 
 
 def test_a_visitor_gets_the_file_back_with_the_text_appended(page: Page, tmp_path: Path) -> None:
@@ -170,7 +42,7 @@ def test_ten_files_at_once_all_come_back(page: Page, tmp_path: Path) -> None:
 
 
 def test_the_list_survives_a_reload(page: Page, tmp_path: Path) -> None:
-    submit(page, [write(tmp_path, "kept.txt", b"x")], "y")
+    submit(page, [write(tmp_path, "kept.txt")], "y")
     expect_status(job(page, "kept.txt"), "SUCCEEDED")
     page.reload()
     expect_status(job(page, "kept.txt"), "SUCCEEDED")
@@ -191,3 +63,8 @@ def test_the_page_comes_with_the_headers_that_protect_it(page: Page, system: Loc
     assert "default-src 'none'" in policy
     assert "unsafe-inline" not in policy
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_the_whole_page_weighs_no_more_than_a_picture() -> None:
+    files = (ROOT / "static_site").iterdir()
+    assert sum(path.stat().st_size for path in files) < MAX_PAGE_BYTES

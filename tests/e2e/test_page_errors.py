@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from playwright.sync_api import FilePayload, expect
 
-from tests.e2e import test_page
+from tests.e2e.browsing import choose, expect_sent, expect_status, job, submit, write
 from tests.e2e.conftest import MAX_FILE_BYTES
-from tests.e2e.test_page import expect_sent, expect_status, job, submit, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,13 +17,13 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Page
 
-browser, visit, visitor = test_page.browser, test_page.visit, test_page.visitor
+    from tests.e2e.browsing import Visit
 
 MAX_TEXT_BYTES = 100 * 1024
 
 
 @pytest.fixture
-def page(visitor: test_page.Visit) -> Iterator[Page]:
+def page(visitor: Visit) -> Iterator[Page]:
     """A page that must not send anything but questions."""
     sent: list[str] = []
     visitor.page.on("request", lambda request: sent.append(request.method))
@@ -37,13 +36,13 @@ def say(page: Page, message: str | re.Pattern[str]) -> Any:
 
 
 def test_the_limits_are_said_before_anything_is_chosen(page: Page) -> None:
-    expect(page.locator("#file-rule")).to_contain_text(re.compile(r"\.txt.* up to 19.1 MB each"))
+    expect(page.locator("#file-rule")).to_contain_text(re.compile(r"\.txt.* up to 200 MB each"))
     accepted = page.locator("#file").get_attribute("accept") or ""
     assert ".txt" in accepted.split(",")
 
 
 def test_a_file_of_another_type_is_refused(page: Page, tmp_path: Path) -> None:
-    submit(page, [write(tmp_path, "x.exe", b"x")], "y")
+    submit(page, [write(tmp_path, "x.exe")], "y")
     expect(page.locator("#chosen li .note.error")).to_contain_text(re.compile(r"Only .*\.txt"))
     say(page, "Choose at least one file.")
 
@@ -52,12 +51,13 @@ def test_a_file_over_the_limit_is_refused(page: Page, tmp_path: Path) -> None:
     with (tmp_path / "huge.txt").open("wb") as file:
         file.truncate(MAX_FILE_BYTES + 1)
     submit(page, [tmp_path / "huge.txt"], "y")
-    expect(page.locator("#chosen li .note.error")).to_have_text("Larger than 19.1 MB.")
+    expect(page.locator("#chosen li .note.error")).to_have_text("Larger than 200 MB.")
     say(page, "Choose at least one file.")
 
 
 def test_nothing_chosen_is_said_and_the_text_stays(page: Page) -> None:
-    submit(page, [], "typed for an hour")
+    page.fill("#text", "typed for an hour")
+    page.press("#text", "Control+Enter")
     say(page, "Choose at least one file.")
     expect(page.locator("#file")).to_be_focused()
     expect(page.locator("#text")).to_have_value("typed for an hour")
@@ -65,7 +65,7 @@ def test_nothing_chosen_is_said_and_the_text_stays(page: Page) -> None:
 
 def test_a_text_over_the_limit_is_refused_and_counted(page: Page, tmp_path: Path) -> None:
     # Two bytes a letter: the limit counts bytes, as the record does.
-    submit(page, [write(tmp_path, "a.txt", b"x")], "é" * (MAX_TEXT_BYTES // 2 + 1))
+    submit(page, [write(tmp_path, "a.txt")], "é" * (MAX_TEXT_BYTES // 2 + 1))
     say(page, "The text is 2 bytes too long.")
     expect(page.locator("#counter")).to_have_class("error")
     expect(page.locator("#text")).to_be_focused()
@@ -73,7 +73,7 @@ def test_a_text_over_the_limit_is_refused_and_counted(page: Page, tmp_path: Path
 
 
 def test_half_an_emoji_is_refused(page: Page, tmp_path: Path) -> None:
-    page.set_input_files("#file", str(write(tmp_path, "a.txt", b"x")))
+    choose(page, [write(tmp_path, "a.txt")])
     page.locator("#text").evaluate("field => { field.value = 'smile \\ud83d' }")
     page.click("#submit")
     say(page, "broken character")
@@ -81,8 +81,7 @@ def test_half_an_emoji_is_refused(page: Page, tmp_path: Path) -> None:
 
 
 def test_an_unwanted_file_is_taken_back_by_its_button(page: Page, tmp_path: Path) -> None:
-    files = [write(tmp_path, name, b"") for name in ("one.txt", "two.txt")]
-    page.set_input_files("#file", [str(file) for file in files])
+    choose(page, [write(tmp_path, name, b"") for name in ("one.txt", "two.txt")])
     expect(page.locator("#submit")).to_have_text("Append to 2 files")
     expect(page.locator("#chosen li .note.warning")).to_have_count(2)
     page.get_by_role("button", name="Do not send one.txt").click()
@@ -92,17 +91,15 @@ def test_an_unwanted_file_is_taken_back_by_its_button(page: Page, tmp_path: Path
     expect(page.locator("#file")).to_be_focused()
 
 
-def test_good_files_go_and_bad_ones_stay(visitor: test_page.Visit, tmp_path: Path) -> None:
-    files = [write(tmp_path, name, b"x") for name in ("bad.exe", "good.txt")]
+def test_good_files_go_and_bad_ones_stay(visitor: Visit, tmp_path: Path) -> None:
+    files = [write(tmp_path, name) for name in ("bad.exe", "good.txt")]
     submit(visitor.page, files, "y")
     expect_sent(job(visitor.page, "good.txt"))
     expect(visitor.page.locator("#chosen li")).to_have_count(1)
     expect(visitor.page.locator("#text")).to_have_value("y")
 
 
-def test_what_only_the_api_refuses_is_said_in_its_row(
-    visitor: test_page.Visit, tmp_path: Path
-) -> None:
+def test_what_only_the_api_refuses_is_said_in_its_row(visitor: Visit, tmp_path: Path) -> None:
     visitor.expect_problem("400")
     name = f"{'é' * 126}.txt"  # 256 bytes, but only 130 letters, which some disks allow
     chosen = FilePayload(name=name, mimeType="text/plain", buffer=b"x")

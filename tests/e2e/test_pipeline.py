@@ -82,7 +82,7 @@ def records(system: LocalSystem) -> int:
         (b'{"file_name": "x.exe", "input_text": ""}', 400),
         (b'{"file_name": "a.txt", "input_text": "' + b"x" * 102401 + b'"}', 400),
         (b'{"file_name": "a.txt", "input_text": "\\ud800"}', 400),
-        (b'{"file_name": "a.txt", "input_text": "", "file_size": 20000001}', 413),
+        (b'{"file_name": "a.txt", "input_text": "", "file_size": 210000001}', 413),
         (b'{"file_name": "a.txt", "input_text": "", "file_size": 1e999}', 400),
         (b"[" * 50_000, 400),
     ],
