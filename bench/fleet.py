@@ -9,13 +9,19 @@ from typing import TYPE_CHECKING, Any
 from bench import fleet_scenes as scenes
 from bench.fleet_scenes import ARRIVALS, DEFAULT, FRESH, ONE_EACH, POLICIES, play, scene
 from bench.fleet_told import (
+    API_RATE,
     CAPS,
     DAY,
     FEW,
     GOAL_BURST,
     LONG,
     MANY,
+    ON_DEMAND,
+    QUOTA,
     SLOW_JOBS,
+    SPOT,
+    TWICE,
+    TWICE_UNBRAKED,
     figures,
     find,
     section,
@@ -88,17 +94,21 @@ def _grid(numbers: AddendumNumbers) -> Iterator[tuple[dict[str, Any], Scene]]:
 
 
 def _extras(numbers: AddendumNumbers) -> Iterator[tuple[dict[str, Any], Scene]]:
-    """What a quota, Spot and the API's own rate do to it."""
+    """What a quota, the API's own rate, the launch brake and Spot do to it."""
     burst = scene(DEFAULT, ARRIVALS[GOAL_BURST], 20, numbers)
     small = replace(burst.ec2, vcpu_quota=scenes.NEW_ACCOUNT_VCPUS)
     admitted = scenes.as_the_api_admits(1000, a_second=20)
+    twice = scenes.twice(100, 300, apart=420)
     hour = scene(DEFAULT, ARRIVALS["1/s for an hour"], 2, numbers)
     spot = replace(hour.ec2, interruptions_an_hour=1)
+    shorter = replace(numbers, vain_window=numbers.first_wait)
     for name, one in {
-        "1,000 at once, `max_instances` 20, a new account's 5 vCPUs": replace(burst, ec2=small),
-        "1,000 at the API's default rate, `max_instances` 2": scene(DEFAULT, admitted, 2, numbers),
-        "1/s for an hour, on demand": hour,
-        "1/s for an hour, Spot, each machine taken back once an hour": replace(hour, ec2=spot),
+        QUOTA: replace(burst, ec2=small),
+        API_RATE: scene(DEFAULT, admitted, 2, numbers),
+        TWICE: scene(DEFAULT, twice, 20, numbers),
+        TWICE_UNBRAKED: scene(DEFAULT, twice, 20, shorter),
+        ON_DEMAND: hour,
+        SPOT: replace(hour, ec2=spot),
     }.items():
         yield {"act": "extra", "name": name}, one
 
@@ -164,7 +174,8 @@ def goals(result: Result) -> list[Goal]:
             "≥ 5× fewer",
             told(fewer),
             met=fewer["least"] >= 5,
-            why=_beside(others, lambda other: told(times(result, "billed", cap=other))),
+            why=_beside(others, lambda other: told(times(result, "billed", cap=other)))
+            + ", as told below",
         ),
     ]
 
@@ -175,7 +186,7 @@ def _launch_calls(result: Result, cap: int) -> float:
 
 
 def _beside(caps: list[int], tell: Callable[[int], str]) -> str:
-    return "; ".join(f"with `max_instances` {cap} {tell(cap)}" for cap in caps)
+    return "; ".join(f"{tell(cap)} with `max_instances` {cap}" for cap in caps)
 
 
 def rows(result: Result) -> list[list[str]]:

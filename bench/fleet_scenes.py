@@ -55,6 +55,11 @@ def again_and_again(count: int, *, every: float) -> Arrivals:
     return lambda _: [every * time for time in range(20) for _ in range(count)]
 
 
+def twice(first: int, second: int, *, apart: float) -> Arrivals:
+    """Return two bursts."""
+    return lambda _: [0.0] * first + [apart] * second
+
+
 def steady(dice: Random) -> list[float]:
     """One a second for an hour, as strangers come: at random."""
     return list(_poisson(dice, 3600, lambda _: 1.0, most=1.0))

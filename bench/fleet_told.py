@@ -24,6 +24,13 @@ FEW = "10 small files at a time"
 SLOW_JOBS = "100 jobs of 30 s, 20 machines"
 LONG = "lone uploads of 1 to 5 minutes"
 
+QUOTA = "1,000 at once, `max_instances` 20, a new account's 5 vCPUs"
+API_RATE = "1,000 at the API's default rate, `max_instances` 2"
+TWICE = "100 at once and, 7 minutes later, 300; `max_instances` 20"
+TWICE_UNBRAKED = "the same, if the launch brake looked back for the first wait only"
+ON_DEMAND = "1/s for an hour, on demand"
+SPOT = "1/s for an hour, Spot, each machine taken back once an hour"
+
 HEADINGS = [
     "first result",
     "last",
@@ -115,10 +122,11 @@ def section(result: Result) -> str:
             table(grid(result, arrivals=others, caps=[cap])),
             "With 20 and with 200 machines: `bench/results.json`, and the table that the command"
             " prints.",
-            "### A quota, the API's own rate, Spot",
+            "### A quota, the API's own rate, the launch brake, Spot",
             table(
                 [["Addendum", *HEADINGS], *([act["name"], *cells(result, act)] for act in extras)]
             ),
+            _on_the_brake(result),
             ASSUMPTIONS,
         ]
     )
@@ -170,6 +178,19 @@ def _observations(result: Result) -> str:
         "A machine each loses the jobs of machines that do not come up, and whatever waits longer"
         f" than the stream's day: {lost:,.0f} of 10,000 with 2 machines. Addendum loses none, as"
         " the queue holds them.",
+    )
+
+
+def _on_the_brake(result: Result) -> str:
+    now, then = (
+        find(result, act="extra", name=name)["middle"]["mean"] for name in (TWICE, TWICE_UNBRAKED)
+    )
+    return bullets(
+        "The brake on launch loops takes a machine that waited in vain for a broken one: both are"
+        " gone without a job. So the surplus of one burst slows the next one down, until ten"
+        f" minutes are over: {span(now)} to a result in the mean. If it looked at the machines of"
+        f" the last six minutes only, it would be {span(then)}, and a launch loop would be caught"
+        " just the same: a machine that waited in vain is older than that when it goes.",
     )
 
 
