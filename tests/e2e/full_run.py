@@ -35,7 +35,7 @@ cat "$1" "$2" >"$3"
 MANY = 30
 """So many jobs at once that two machines are wanted: then the deciders look back, too."""
 
-RECEIVED_AGAIN_AFTER = 3
+RECEIVED_AGAIN_AFTER = 5
 """Seconds until a message comes again that went to a machine just killed."""
 
 
