@@ -37,13 +37,15 @@ def load_app(folder: str) -> ModuleType:
 
 
 @pytest.fixture
-def open_folder(tmp_path: Path) -> Path:
-    """A folder that a script's user, who is not ours, can reach."""
-    for folder in (tmp_path, *tmp_path.parents):
-        if folder == Path(tempfile.gettempdir()):
-            break
+def open_folder() -> Iterator[Path]:
+    """A folder that a script's user, who is not ours, can reach.
+
+    Not one of pytest's: all of them are closed to others whenever another run begins.
+    """
+    with tempfile.TemporaryDirectory(prefix="addendum-test-") as name:
+        folder = Path(name)
         folder.chmod(0o755)
-    return tmp_path
+        yield folder
 
 
 @pytest.fixture

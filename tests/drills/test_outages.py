@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import transfer
 import worker
 from chalice.test import Client
 from metering import Meter
@@ -52,8 +53,8 @@ OTHER_CALLS = {
     "end parts": ("s3", "CompleteMultipartUpload", 0),
     "drop parts": ("s3", "AbortMultipartUpload", 0),
 }
-LARGE = 9 * 1024 * 1024
-"""A result of two parts."""
+LARGE = 5 * 1024 * 1024 + 1
+"""A result of two parts: only the last may be smaller than 5 MiB."""
 BOTH_PARTS = 2 * (SDK_ATTEMPTS - 1) + 1
 """So many faults of parts fail one upload for good, and leave too few for the next."""
 
@@ -111,6 +112,7 @@ class Machine:
 def world(table: jobs.JobTable, open_folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     skip_back_off(monkeypatch)
     monkeypatch.setattr(worker, "LONG_POLL_SECONDS", 0)
+    monkeypatch.setattr(transfer, "PART_BYTES", LARGE - 1)
     return World(table, open_folder)
 
 
