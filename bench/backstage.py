@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import psutil
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from local.vm import Host
 
 PATIENCE_SECONDS = 300.0
-_POLL_SECONDS = 0.01
+POLL_SECONDS = 0.02
 _READ_AT_ONCE = 100
 
 
@@ -68,19 +69,20 @@ class Backstage:
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(lambda _: self.submit(content, text), range(count)))
 
-    def wait(self, ids: Sequence[str], seconds: float = PATIENCE_SECONDS) -> list[jobs.Job]:
+    def wait(self, ids: Sequence[str], *, every: float = POLL_SECONDS) -> list[jobs.Job]:
         """Return the jobs as soon as all have succeeded.
 
+        :param every: seconds between two looks, each of which the emulator has to answer.
         :raises Lost: if one fails, or is not done in time.
         """
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + PATIENCE_SECONDS
         done: dict[str, jobs.Job] = {}
         while len(done) < len(ids):
             if time.monotonic() > deadline:
                 raise Lost(f"{len(ids) - len(done)} of {len(ids)} jobs are not done")
             waiting = [job_id for job_id in ids if job_id not in done][:_READ_AT_ONCE]
             done.update(_succeeded(self.table.get_many(waiting)))
-            time.sleep(_POLL_SECONDS)
+            time.sleep(every)
         return [done[job_id] for job_id in ids]
 
     def boot(self) -> psutil.Process:
@@ -95,6 +97,11 @@ def _succeeded(found: Iterable[jobs.Job]) -> dict[str, jobs.Job]:
         if job.status != jobs.SUCCEEDED:
             raise Lost(f"job {job.id}: {job.error}")
     return finished
+
+
+def finished_at(job: jobs.Job) -> float:
+    """Return when the machine recorded a job's end, in seconds since the epoch."""
+    return datetime.fromisoformat(job.finished_at or "").timestamp()
 
 
 def worker_process(host: Host) -> psutil.Process:

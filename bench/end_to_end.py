@@ -37,7 +37,7 @@ BURSTS = (50, 500)
 THREADS = 16
 """Uploads that the client has under way at once."""
 POLL_SECONDS = 0.5
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 150
 
 _PARTS = {
     "ministack": "the emulator",

@@ -3,13 +3,15 @@
     python handler_process.py FOLDER MODULE.FUNCTION EVENT_FILE
 
 Prints one line of JSON: seconds of the import and of the first answer, CPU seconds of
-both, and that answer. Then, for each number on its standard input, it makes so many
-further calls and prints their seconds. What the handler prints is dropped.
+both, the most memory until then in bytes, and that answer. Then, for each number on its
+standard input, it makes so many further calls and prints their seconds. What the handler
+prints is dropped.
 """
 
 import importlib
 import io
 import json
+import resource
 import sys
 import time
 from contextlib import redirect_stdout
@@ -32,6 +34,7 @@ def main(folder: str, handler: str, event_file: str) -> None:
             "import": imported - began,
             "first": answered - imported,
             "cpu": time.process_time() - cpu,
+            "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             "answer": answer,
         }
     )

@@ -299,6 +299,7 @@ def _side(processes: Sequence[Told]) -> dict[str, Any]:
         "first": spread([one["first"] for one in processes]),
         "cold": spread(_cold(processes)),
         "cpu": spread([one["cpu"] for one in processes]),
+        "memory": max(one["memory"] for one in processes),
         "warm": {**spread(calls), "p99": percentile(calls, 0.99)},
     }
 
@@ -350,7 +351,70 @@ def _row(name: str, case: Mapping[str, Any]) -> list[str]:
 
 
 def section(result: Result) -> str:
-    return ""
+    """Return what the figures say, and whose the difference is."""
+    packages, framework = result["packages"], result["framework"]
+    sizes = [["package", "zip", "unpacked", "memory configured"]]
+    sizes += [[name, *_size(one)] for name, one in packages.items()]
+    cases = result["cases"]
+    post, stream = cases["POST /files"], cases["stream, 100"]
+    extra = (post["ours"]["cold"]["median"] - post["bare"]["cold"]["median"]) * 1000
+    return f"""\
+The packages that are deployed, unpacked and run by a process for each measurement, against
+[handlers with boto3 alone](../bench/bare) that make the same calls to AWS with the same clients.
+Both are alike in what Lambda gives: a folder without bytecode that cannot be written, boto3 from
+outside the package. AWS is [a stub](../bench/stub.py) on loopback that always gives the same
+answers at once: the emulator takes longer for an answer than the handlers do, and would hide them.
+
+Cold is the import and the first answer in a fresh process; warm are {BLOCKS * CALLS} calls after
+it, {CALLS} of one side and {CALLS} of the other in turns, {len(cases)} cases {ROUNDS} times:
+
+{table(rows(result))}
+
+Most of a cold start is boto3's: its own import and the descriptions of the services, which the
+bare handler loads as well. Of the {extra:.0f} ms more that `POST /files` takes,
+{told(framework["compile"], " ms", scale=1000)} are Python compiling the {framework["bytes"]} bytes
+of Chalice's one module, again at each cold start, for the package holds no bytecode:
+[AWS advises against it](https://docs.aws.amazon.com/lambda/latest/dg/python-package.html), since
+what one machine compiles may not suit another. The rest is the import of
+`jobs.py` and `app.py`. A bare handler has no routes, no rules for input and no errors in words.
+
+The functions make their clients while Lambda starts them, not at the first request. The cold
+start is as long as before, but of it only the first answer is within a request that has arrived
+already: {told(post["ours"]["first"], " ms", scale=1000)} for `POST /files`,
+{told(stream["ours"]["first"], " ms", scale=1000)} for the stream handler, where making the clients
+at the first request took 160 to 250 ms more on this machine.
+
+A function gets CPU in proportion to its memory, one whole vCPU at {FULL_CPU_MB} MB
+([AWS](https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html)). With what is
+configured, the {_warm(post)} ms of a warm `POST /files` become about
+{_on_lambda(post, packages["api"]):.0f} ms, and the {_warm(stream)} ms of a batch of 100 about
+{_on_lambda(stream, packages["processor"]):.0f} ms, before the network; the batch's size makes no
+difference, for the handler only counts it. The processes need at most
+{_megabytes(cases, "api"):.0f} MB (API) and {_megabytes(cases, "processor"):.0f} MB (processor).
+That is no reason for other sizes.
+
+{table(sizes)}
+"""
+
+
+def _size(package: Mapping[str, int]) -> list[str]:
+    kilobytes = [f"{package[name] / 1000:.0f} kB" for name in ("zip", "code")]
+    return [*kilobytes, f"{package['memory']} MB"]
+
+
+def _warm(case: Mapping[str, Any]) -> str:
+    return f"{case['ours']['warm']['median'] * 1000:.1f}"
+
+
+def _on_lambda(case: Mapping[str, Any], package: Mapping[str, int]) -> float:
+    """Return a warm call's milliseconds with the share of a vCPU that the memory brings."""
+    milliseconds = case["ours"]["warm"]["median"] * 1000
+    return float(milliseconds * FULL_CPU_MB / package["memory"])
+
+
+def _megabytes(cases: Mapping[str, Any], app: str) -> float:
+    needed = [cases[case.name]["ours"]["memory"] for case in CASES if case.app == app]
+    return float(max(needed) / 1e6)
 
 
 def figures(result: Result) -> dict[str, Figure]:
