@@ -58,7 +58,9 @@ class FullRun:
             self._minutes_that_end_machines_and_launch_some()
             with self._content("script", OBEDIENT):
                 self._many_new_records()
+                replaced = self._an_upload_that_is_replaced()
                 self._a_script_that_fails_and_one_that_asks_again()
+            self._person.wait(replaced)
             self._a_job_handed_back()
             self._end(self._machines())
             with self._content("worker", b"broken"):
@@ -96,6 +98,14 @@ class FullRun:
     def _many_new_records(self) -> None:
         record = {"dynamodb": {"SequenceNumber": str(time.time())}}
         self._invoke("stream-handler", {"Records": [record] * MANY})
+
+    def _an_upload_that_is_replaced(self) -> str:
+        """While the machines boot, so that the first message finds the second file."""
+        recorded = self._person.record().json()
+        for content in (b"first", b"second"):
+            self._person.upload(recorded["upload"], content)
+        job_id: str = recorded["id"]
+        return job_id
 
     def _a_script_that_fails_and_one_that_asks_again(self) -> None:
         person = self._person

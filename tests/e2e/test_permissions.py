@@ -6,6 +6,8 @@ import json
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, NamedTuple
 
+import pytest
+
 from tests.e2e.full_run import FullRun
 from tests.infra.unshown import UNSHOWN, permissions
 
@@ -32,6 +34,7 @@ class Decision(NamedTuple):
         return self.action == action and (of_any or fnmatchcase(self.resource, pattern))
 
 
+@pytest.mark.timeout(240)  # it may be the one that starts the system
 def test_each_role_uses_all_that_it_may_except_what_the_emulator_cannot_show(
     system: LocalSystem, open_folder: Path
 ) -> None:
