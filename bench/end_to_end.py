@@ -231,7 +231,7 @@ def _told(batch: Batch) -> dict[str, Any]:
 
 
 def _scenes(result: Result) -> dict[str, dict[str, Any]]:
-    bursts = {f"{count} at once": found for count, found in result["bursts"].items()}
+    bursts = {f"{count} at once": result["bursts"][str(count)] for count in BURSTS}
     return {
         "the first, with no machine": result["first"],
         "one alone": result["alone"],

@@ -333,7 +333,7 @@ def goals(result: Result) -> list[Goal]:
 def rows(result: Result) -> list[list[str]]:
     """Return the comparison."""
     heading = ["", "cold, bare", "cold", "times", "warm, bare", "warm", "times", "warm p99"]
-    return [heading, *(_row(name, one) for name, one in result["cases"].items())]
+    return [heading, *(_row(case.name, result["cases"][case.name]) for case in CASES)]
 
 
 def _row(name: str, case: Mapping[str, Any]) -> list[str]:
@@ -422,7 +422,7 @@ def figures(result: Result) -> dict[str, Figure]:
     from bench.plots import COLOURS, figure
 
     made, axes = figure(2)
-    names = list(result["cases"])
+    names = [case.name for case in CASES]
     for one, kind in zip(axes, ("cold", "warm"), strict=True):
         for shift, side in ((-0.2, "bare"), (0.2, "ours")):
             values = [result["cases"][name][side][kind]["median"] * 1000 for name in names]

@@ -30,6 +30,7 @@ TITLE = "Large files"
 MEBIBYTE = 2**20
 SIZES = {"1 MiB": (1, 6), "100 MiB": (100, 4), "1 GiB": (1024, 3)}
 """Each with its mebibytes and its rounds."""
+LARGEST = "1 GiB"
 
 CONFIG = {"addendum:max_instances": 1, "addendum:idle_seconds": 600}
 TEXT = "and a line more"
@@ -195,7 +196,7 @@ def _side(measured: Sequence[Mapping[str, float]]) -> dict[str, Any]:
 
 def goals(result: Result) -> list[Goal]:
     """Return what is decided by 1 GiB."""
-    found = list(result["sizes"].values())[-1]
+    found = result["sizes"][LARGEST]
     ratio, memory = found["ratio"], found["ours"]["memory"]["high"]
     copies = _copies(found, "ours")
     return [
@@ -227,7 +228,7 @@ def _copies(found: Mapping[str, Any], side: str) -> float:
 def rows(result: Result) -> list[list[str]]:
     """Return the comparison."""
     heading = ["", "aws s3 cp", "Addendum", "Addendum / aws s3 cp", "memory", "written / file"]
-    return [heading, *(_row(name, found) for name, found in result["sizes"].items())]
+    return [heading, *(_row(name, result["sizes"][name]) for name in SIZES)]
 
 
 def _row(name: str, found: Mapping[str, Any]) -> list[str]:
@@ -245,7 +246,7 @@ def _row(name: str, found: Mapping[str, Any]) -> list[str]:
 
 def section(result: Result) -> str:
     """Return what the figures say."""
-    found = list(result["sizes"].values())[-1]
+    found = result["sizes"][LARGEST]
     cpu = [found[side]["cpu"]["median"] for side in ("ours", "theirs")]
     return f"""\
 The same object again and again through the worker and through
@@ -274,7 +275,7 @@ def figures(result: Result) -> dict[str, Figure]:
     from bench.plots import COLOURS, MARKERS, figure
 
     made, axes = figure(height=2.6)
-    sizes = list(result["sizes"])
+    sizes = list(SIZES)
     for number, side, label in ((0, "theirs", "aws s3 cp"), (1, "ours", "Addendum")):
         seconds = [result["sizes"][size][side]["seconds"]["median"] for size in sizes]
         axes.plot(sizes, seconds, color=COLOURS[number], marker=MARKERS[number], label=label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -31,11 +30,6 @@ def percentile(values: Sequence[float], share: float) -> float:
 def ratios(above: Sequence[float], below: Sequence[float]) -> Spread:
     """Return the spread of ratios, each of two things measured one after the other."""
     return spread([one / other for one, other in zip(above, below, strict=True)])
-
-
-def median(values: Sequence[float]) -> float:
-    """Return the median, rounded to what it is worth."""
-    return float(f"{statistics.median(values):.5g}")
 
 
 def told(found: Spread, unit: str = "", *, scale: float = 1) -> str:

@@ -23,7 +23,7 @@ EMPTY = " (no message)"
 
 @dataclass(frozen=True)
 class Call:
-    """One call, with the moments when its question came and its answer went."""
+    """One call, with the moments when its question came and its answer came."""
 
     name: str
     began: float
@@ -65,12 +65,13 @@ class _Passing(Handler):
         self._upstream.request(self.command, self.path, body, _passed(self.headers))
         response = self._upstream.getresponse()
         answer = response.read()
-        self._send(response, answer)
         if self.server.host_key not in self.headers.get("Authorization", ""):
             name = operation(self.command, self.path, self.headers)
             if name == "ReceiveMessage" and b'"ReceiptHandle"' not in answer:
                 name += EMPTY
+            # Before the answer: whoever has it finds its call noted.
             self.server.calls.append(Call(name, began, time.monotonic()))
+        self._send(response, answer)
 
     def _send(self, response: http.client.HTTPResponse, answer: bytes) -> None:
         self.send_response(response.status)
