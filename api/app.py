@@ -65,8 +65,15 @@ def settings() -> Settings:
 
 @functools.cache
 def job_table() -> jobs.JobTable:
-    """Return the table of jobs."""
-    return jobs.JobTable(boto3.client("dynamodb"), settings().table)
+    """Return the table of jobs.
+
+    By default boto3 asks DynamoDB ten times, over 25 s, and waits a minute for a connection.
+    This function has 10 s, and whoever waits should hear of it from us:
+    https://docs.aws.amazon.com/boto3/latest/guide/retries.html
+    """
+    retries = {"mode": "standard", "total_max_attempts": 4}
+    config = Config(retries=retries, connect_timeout=2)
+    return jobs.JobTable(boto3.client("dynamodb", config=config), settings().table)
 
 
 @functools.cache

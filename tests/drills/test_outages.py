@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from chalice.test import Client
 from metering import Meter
 
 import jobs
-from tests.conftest import BUCKET
+from tests.conftest import BUCKET, ROOT
 from tests.drills.faults import (
     FAULTS,
     Outage,
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 SDK_ATTEMPTS = 5
 """What ``worker`` allows: an outage that is longer than these is seen by our code."""
 DELIVERIES = 4
+API_GATEWAY_SECONDS = 29
+"""What API Gateway waits for a function at most:
+https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
+"""
 
 CALLS = {
     "claim": ("dynamodb", "UpdateItem", 0),
@@ -300,12 +305,14 @@ def test_the_api_outlives_a_short_outage_of_the_table(
 def test_a_long_outage_of_the_table_is_a_500_in_the_apis_shape(
     app: ModuleType, monkeypatch: pytest.MonkeyPatch, fault: str
 ) -> None:
-    skip_back_off(monkeypatch)
+    pauses = skip_back_off(monkeypatch)
     strike_at(app.job_table()._client, "PutItem", Outage(fault, count=100))
     with Client(app.app) as client:
         told = post(client.http, {"file_name": "a.txt", "input_text": "x"})
     assert told.status_code == 500
     assert set(told.json_body) == {"Code", "Message"}
+    config = json.loads((ROOT / "api/.chalice/config.json").read_text())
+    assert sum(pauses) < config["lambda_timeout"] < API_GATEWAY_SECONDS
 
 
 def test_a_record_whose_answer_was_lost_is_recorded_once(
