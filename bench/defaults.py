@@ -20,7 +20,9 @@ def section(measured: Mapping[str, Any]) -> str:
     result = measured["fleet"]["result"]
     weighed = [_backlog, _first_wait, _idle, _threads, _window]
     rows = [["default", "by the figures", "so"], *(weigh(result) for weigh in weighed)]
-    return "\n\n".join([INTRODUCTION, table([*rows, MEMORY]), PLOT])
+    if "handlers" in measured:
+        rows.append(_memory(measured["handlers"]["result"]))
+    return "\n\n".join([INTRODUCTION, table(rows), PLOT])
 
 
 INTRODUCTION = """\
@@ -33,13 +35,6 @@ PLOT = """\
 ![What each value costs, and how long people wait](performance-fleet-defaults.svg)
 
 Each point is a value of the setting. Down is cheaper, left is sooner."""
-
-MEMORY = [
-    "memory of the functions: 512 MB for the API, 256 MB for the processor",
-    "Nothing: Lambda gives CPU by memory, and a process here has a whole core whatever its size."
-    " The dashboard shows durations on AWS",
-    "kept",
-]
 
 
 def _at(result: Result, setting: str, stage: str, value: float) -> dict[str, float]:
@@ -131,6 +126,16 @@ def _window(result: Result) -> list[str]:
         " batches are small",
         "kept: it keeps a burst at a few calls for a second that uploads mostly hide. More than 1 s"
         " saves nothing",
+    ]
+
+
+def _memory(result: Result) -> list[str]:
+    sizes = ", ".join(f"{one['memory']} MB ({name})" for name, one in result["packages"].items())
+    return [
+        f"memory of the functions: {sizes}",
+        "See [the functions](#the-functions-cold-and-warm): they need far less, and what they do"
+        " is over in milliseconds with the CPU that it brings",
+        "kept: how much longer a cold start is with less CPU, only AWS can show",
     ]
 
 

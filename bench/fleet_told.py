@@ -200,8 +200,8 @@ ASSUMPTIONS = f"""\
 ### What is assumed
 
 - RunInstances admits 5 calls and then 2 a second, 1,000 machines and then 2 a second:
-  [AWS's documentation]({EC2_THROTTLING}). CreateFleet is assumed to have the same buckets; AWS
-  publishes none for it.
+  [AWS's documentation]({EC2_THROTTLING}).
+  CreateFleet is assumed to have the same buckets; AWS publishes none for it.
 - A call that launches answers after 1 s. 1 in 100 finds no capacity.
 - A machine has 2 vCPUs, boots in 10 to 30 s and powers off in 5 s. 1 in 100 boots and cannot start
   its worker. It is billed by the second from its launch, a minute at least.
