@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 from local.system import LocalSystem
 from tests.conftest import ROOT
@@ -74,6 +74,7 @@ def visit(system: LocalSystem, browser: Browser) -> Iterator[Callable[..., Visit
         if stopped:
             page.clock.install()
         page.goto(f"{system.url}/{rest}")
+        expect(page.locator("#file-rule")).not_to_be_empty()  # nothing is under way now
         if stopped:
             page.clock.pause_at(datetime.now(UTC) + timedelta(hours=1))
         return visits[-1]
