@@ -22,6 +22,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -182,7 +183,7 @@ class Worker:
         while not self._stop.wait(SPOT_POLL_SECONDS):
             try:
                 near = self._metadata.interruption_is_near()
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 LOG.warning("the metadata service does not answer: %s", error)
                 continue
             if near:

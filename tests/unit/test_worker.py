@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from dataclasses import replace
+from http.client import BadStatusLine
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -302,6 +303,22 @@ def test_a_spot_notice_is_the_order_to_stop(world: World, monkeypatch: pytest.Mo
     world.metadata.near = True
     running.join(10)
     assert world.table.get(job.id).status == jobs.PENDING
+
+
+def test_a_metadata_service_that_answers_nonsense_is_asked_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "SPOT_POLL_SECONDS", 0.01)
+    troubles = iter([OSError("refused"), BadStatusLine("x")])
+
+    def asked() -> bool:
+        for trouble in troubles:
+            raise trouble
+        return True
+
+    monkeypatch.setattr(world.metadata, "interruption_is_near", asked)
+    worker.Worker(world.settings, world.metadata, world.stop)._watch_for_interruption()
+    assert world.stop.ordered
 
 
 def test_a_denied_queue_breaks_the_worker_at_once(
