@@ -124,6 +124,11 @@ class Activity:
                 self._running -= 1
                 self._go_home_at = time.monotonic() + self._idle_seconds
 
+    def had_a_message(self) -> None:
+        """Note that the queue was not empty, even if the message was only to be dropped."""
+        with self._lock:
+            self._go_home_at = max(self._go_home_at, time.monotonic() + self._idle_seconds)
+
     @property
     def running(self) -> bool:
         """Whether any job runs."""
@@ -196,6 +201,7 @@ class Worker:
                 message = self._receive()
                 if message is not None:
                     self._handle(message)
+                    self._activity.had_a_message()
         except Exception as error:  # noqa: BLE001  main raises it again
             self._broken = error
             self._stop.order()

@@ -202,6 +202,17 @@ def test_without_work_the_worker_goes_home(world: World) -> None:
     assert 1.5 < time.monotonic() - begin < 10
 
 
+@pytest.mark.parametrize(("first_wait", "idle"), [(60, 1), (1, 60)])
+def test_a_message_that_is_only_dropped_makes_a_worker_stay_never_go(
+    world: World, first_wait: int, idle: int
+) -> None:
+    """Or it would leave a queue of duplicates that takes longer to drop than its idle time."""
+    settings = replace(world.settings, first_wait_seconds=first_wait, idle_seconds=idle)
+    activity = worker.Activity(settings)
+    activity.had_a_message()
+    assert activity.seconds_left() > 10
+
+
 def test_past_its_time_a_worker_takes_no_job(world: World) -> None:
     job = world.record()
     world.upload(job)
