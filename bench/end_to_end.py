@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -117,14 +118,13 @@ def _running() -> Iterator[tuple[str, int]]:
         stdout=subprocess.PIPE,
         text=True,
     )
+    assert process.stdout is not None
     try:
-        assert process.stdout is not None
         ready = any(line.startswith("Ready") for line in process.stdout)
         assert ready, "the system did not start"
-        with ThreadPoolExecutor(1) as reader:
-            reader.submit(process.stdout.read)  # or the narrator would wait for a reader
-            yield f"http://127.0.0.1:{port}", process.pid
-            process.terminate()
+        # The narrator would wait for a reader.
+        threading.Thread(target=process.stdout.read, daemon=True).start()
+        yield f"http://127.0.0.1:{port}", process.pid
     finally:
         process.terminate()
         process.wait(60)
@@ -313,6 +313,7 @@ def figures(result: Result) -> dict[str, Figure]:
         shares = [5 * step for step in range(len(found["shares"]))]
         axes.plot(found["shares"], shares, color=colour, label=name)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
     axes.set_xlabel("seconds from the end of the upload to SUCCEEDED")
     axes.set_ylabel("% of the files")
     axes.legend()

@@ -431,5 +431,6 @@ def figures(result: Result) -> dict[str, Figure]:
             one.bar(places, values, 0.38, color=COLOURS[side == "ours"], label=label)
         one.set_xticks(range(len(names)), names, rotation=30, ha="right")
         one.set_ylabel(f"{kind}, milliseconds")
+        one.margins(y=0.3)
     axes[0].legend()
     return {"handlers": made}

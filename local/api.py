@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from local.deploy import Resource
 
 STAGE = "api"
-_CHALICE = "from chalice.cli import main; main()"
+# Python's servers let 5 connections wait; at the sixth, Linux resets some of them.
+_CHALICE = """
+import socketserver
+socketserver.TCPServer.request_queue_size = 128
+from chalice.cli import main
+main()
+"""
 
 
 class CredentialsService(Server):
