@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+import jobs
 from local.system import LocalSystem
 from tests.drills.proxy import Proxy
 from tests.e2e.person import Person, until
@@ -51,6 +52,7 @@ class Drill:
         self.proxy = proxy
         self.person = Person(system.url)
         self.exports = system.deployment.exports
+        self.table = jobs.JobTable(system.client("dynamodb"), self.exports["table"])
         self._folder = folder
 
     def pause(self) -> Pause:
@@ -62,6 +64,10 @@ class Drill:
         found: list[Machine] = until(self.system.host.machines, "a machine")
         return found[-1]
 
+    def machine_ids(self) -> list[str]:
+        """Return the machines that live."""
+        return [machine.instance_id for machine in self.system.host.machines()]
+
     def worker_is_up(self) -> Machine:
         """Return the machine once its worker takes jobs."""
         machine = self.machine()
@@ -71,8 +77,8 @@ class Drill:
 
     def kill_machines(self) -> None:
         """Cut the power of all machines."""
-        for machine in self.system.host.machines():
-            self.system.host.kill(machine.instance_id)
+        for instance_id in self.machine_ids():
+            self.system.host.kill(instance_id)
 
     @contextmanager
     def frozen_emulator(self) -> Iterator[None]:
