@@ -38,7 +38,7 @@ s3 = boto3.client(
 )
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, Any]:
+def handler(event: dict[str, Any], context: object) -> dict[str, Any]:  # noqa: ARG001
     """Answer a request of API Gateway."""
     if event["httpMethod"] == "POST":
         return _answer(201, _record(json.loads(event["body"])))

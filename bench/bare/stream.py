@@ -19,7 +19,7 @@ ec2 = boto3.client("ec2", config=RETRIES)
 sqs = boto3.client("sqs", config=RETRIES)
 
 
-def handler(event: dict[str, Any], context: object) -> dict[str, int]:
+def handler(event: dict[str, Any], context: object) -> dict[str, int]:  # noqa: ARG001
     """Launch what the batch asks for."""
     live = 0
     filters = [{"Name": "tag:addendum:stack", "Values": [STACK]}]
