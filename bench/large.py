@@ -260,7 +260,7 @@ start of Python. Memory and bytes written are the kernel's figures for the proce
 {table(rows(result))}
 
 Both move parts of 8 MiB, 10 at once. With 4 the worker was as quick on a quiet machine and slower
-on a busy one, for the same memory. That stays flat whatever the file's size: what waits to be written
+on a busy one, for the same memory. That stays flat whatever the size: what waits to be written
 is a queue of 64 pieces of 256 KiB. For the largest file the worker uses
 {cpu[0]:.1f} s of CPU and `aws` {cpu[1]:.1f} s; what is left of the seconds is the emulator, one
 process that takes in each part, checks its signature, and joins them.
