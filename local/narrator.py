@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from local.account import Account
     from local.vm import Host
 
-_STEP_SECONDS = 0.3
+_STEP_SECONDS = 0.5
 _UPLOAD_SECONDS = jobs.FORM_SECONDS + 600
 """A form lives for five minutes; an upload that began in time may take longer."""
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 SPOT_SECONDS = 120.0
 """How long before EC2 takes a Spot instance back it says so."""
 
-_WATCH_SECONDS = 0.2
+_WATCH_SECONDS = 0.3
 _CONSOLE = "console.log"
 _BOOT_LOG = "boot.log"
 _SHUTDOWN = Path(__file__).with_name("shutdown.sh")

@@ -29,6 +29,9 @@ PATIENCE_MILLISECONDS = 60_000
 STORAGE = re.compile(r"^http://[^/]+/[^/]+/?$")
 """Where forms are posted: a bucket's own address."""
 
+FORGET = "if (!sessionStorage.visited) { localStorage.clear(); sessionStorage.visited = 1; }"
+"""At the first load in a tab: nothing is left of those who were here before."""
+
 WATCH = """selector => {
   window.seen = [];
   new MutationObserver(() => {
@@ -67,7 +70,7 @@ class Visit:
     def close(self) -> None:
         """Leave; that requests break off now is nobody's fault."""
         self._closed = True
-        self.page.context.close()
+        self.page.close()
 
     def check(self) -> None:
         """Hold what went wrong against what the test declared."""

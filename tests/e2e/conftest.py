@@ -11,14 +11,14 @@ from playwright.sync_api import expect, sync_playwright
 
 from local.system import LocalSystem
 from tests.conftest import ROOT
-from tests.e2e.browsing import PATIENCE_MILLISECONDS, QUIET, Line, Visit, chromium
+from tests.e2e.browsing import FORGET, PATIENCE_MILLISECONDS, QUIET, Line, Visit, chromium
 from tests.e2e.person import Person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 MAX_FILE_BYTES = 210_000_000
 SCRIPTS = (ROOT / "tests/e2e/told.sh", ROOT / "ec2_userdata/append.sh")
@@ -61,15 +61,24 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="package")
+def visitors(browser: Browser) -> BrowserContext:
+    """Where visits take place: a context for each would cost a second of CPU each."""
+    return browser.new_context()
+
+
 @pytest.fixture
-def visit(system: LocalSystem, browser: Browser) -> Iterator[Callable[..., Visit]]:
+def visit(
+    system: LocalSystem, browser: Browser, visitors: BrowserContext
+) -> Iterator[Callable[..., Visit]]:
     """Opens the page as somebody who has not been there; takes what comes after its address."""
     visits: list[Visit] = []
 
     def open_page(rest: str = "", *, stopped: bool = False) -> Visit:
-        context = browser.new_context(accept_downloads=True)
-        context.set_default_timeout(PATIENCE_MILLISECONDS)
+        context = browser.new_context() if stopped else visitors  # a clock is its context's
         page = context.new_page()
+        page.set_default_timeout(PATIENCE_MILLISECONDS)
+        page.add_init_script(FORGET)
         visits.append(Visit(page))
         if stopped:
             page.clock.install()

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 FINAL = ("SUCCEEDED", "FAILED")
 PATIENCE_SECONDS = 90.0
+PAUSE_SECONDS = 0.25
+"""Between two looks: each costs the system work that it then has no time for."""
 
 
 def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SECONDS) -> Any:
@@ -23,7 +25,7 @@ def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE_SEC
         if value:
             return value
         assert time.monotonic() < deadline, f"waited in vain for {what}"
-        time.sleep(0.1)
+        time.sleep(PAUSE_SECONDS)
 
 
 @dataclass(frozen=True)

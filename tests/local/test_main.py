@@ -41,13 +41,13 @@ class Run:
         )
         self.family: list[psutil.Process] = []
 
-    def until_ready(self) -> str:
-        """Return the line that says so."""
+    def until_it_says(self, beginning: str) -> str:
+        """Return the first line that begins so, and remember all processes that run then."""
         assert self.process.stdout is not None
         lines = []
         for line in self.process.stdout:
             lines.append(line)
-            if line.startswith("Ready: "):
+            if line.startswith(beginning):
                 self.family = psutil.Process(self.process.pid).children(recursive=True)
                 return line
         raise AssertionError("".join(lines))
@@ -85,23 +85,18 @@ def start(tmp_path: Path) -> Iterator[Start]:
         run.process.communicate()
 
 
-def test_sigterm_while_it_starts_stops_it_too(start: Start) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_told_to_stop_or_killed_while_it_starts_it_leaves_no_process(
+    start: Start, number: signal.Signals
+) -> None:
     run = start(str(free_port()))
-    assert run.process.stdout is not None
-    for line in run.process.stdout:
-        if line.startswith("Deploying "):
-            break
-    run.process.send_signal(signal.SIGTERM)
-    assert run.end() == (0, "Stopped.\n")
-    assert list(run.temporary.iterdir()) == []
-
-
-def test_kill_9_leaves_no_process(start: Start) -> None:
-    run = start(str(free_port()))
-    run.until_ready()
-    run.process.kill()
-    run.end()
-    wait_until(lambda: not run.alive(), seconds=5, what="the end of all its processes")
+    run.until_it_says("Deploying ")
+    run.process.send_signal(number)
+    code, said = run.end()
+    if number is signal.SIGTERM:
+        assert (code, said) == (0, "Stopped.\n")
+        assert list(run.temporary.iterdir()) == []
+    wait_until(lambda: not run.alive(), seconds=10, what="the end of all its processes")
 
 
 def test_a_part_that_dies_ends_its_own_system_and_ctrl_c_the_other(start: Start) -> None:
@@ -109,7 +104,7 @@ def test_a_part_that_dies_ends_its_own_system_and_ctrl_c_the_other(start: Start)
     first, second = (start(str(port)) for port in ports)
     for port, run in zip(ports, (first, second), strict=True):
         ready = f"Ready: http://127.0.0.1:{port}  (Ctrl-C stops everything)\n"
-        assert run.until_ready() == ready
+        assert run.until_it_says("Ready: ") == ready
     assert first.end_of_part("ministack") == "Stopped: the emulator ended by itself"
     with urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/api/health") as answer:
         assert answer.status == 200
