@@ -118,4 +118,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keep the tests that share a system in one process, which starts it once."""
     for item in items:
         if "tests/e2e" in item.nodeid:
-            item.add_marker(pytest.mark.xdist_group("system"))
+            group = "page" if "browser" in getattr(item, "fixturenames", ()) else "system"
+            item.add_marker(pytest.mark.xdist_group(group))
