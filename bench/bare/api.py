@@ -28,7 +28,10 @@ NAMES = (
     "expires_at",
 )
 
-dynamodb = boto3.client("dynamodb")
+dynamodb = boto3.client(
+    "dynamodb",
+    config=Config(retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=2),
+)
 s3 = boto3.client(
     "s3",
     config=Config(

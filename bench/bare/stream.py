@@ -9,7 +9,9 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-RETRIES = Config(retries={"mode": "standard", "total_max_attempts": 4}, read_timeout=10)
+RETRIES = Config(
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10
+)
 STACK = os.environ["ADDENDUM_STACK"]
 TAGS = [{"Key": "addendum:stack", "Value": STACK}]
 TYPES = os.environ["ADDENDUM_INSTANCE_TYPES"].split(",")
