@@ -109,7 +109,7 @@ def worker_process(host: Host) -> psutil.Process:
     found: list[psutil.Process] = []
 
     def is_there() -> bool:
-        found[:] = [one for machine in host.machines() for one in _workers(machine.pid)]
+        found[:] = [one for machine in host.machines() for one in workers(machine.pid)]
         return bool(found)
 
     wait_until(is_there, seconds=60, what="the start of a worker")
@@ -117,7 +117,7 @@ def worker_process(host: Host) -> psutil.Process:
     return only
 
 
-def _workers(pid: int) -> list[psutil.Process]:
+def workers(pid: int) -> list[psutil.Process]:
     """Return the workers below a process. What a job starts is below a worker itself."""
     try:
         below = psutil.Process(pid).children(recursive=True)

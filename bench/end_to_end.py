@@ -21,6 +21,7 @@ from bench import ROOT
 from bench.markdown import table
 from bench.part import Goal
 from bench.spread import percentile
+from bench.usage import cpu_seconds
 from local.child import free_port
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ def _cpu_seconds(pid: int) -> dict[str, float]:
         with contextlib.suppress(psutil.NoSuchProcess):
             command = " ".join(process.cmdline())
             name = next((part for word, part in _PARTS.items() if word in command), "the rest")
-            found[name] += sum(process.cpu_times()[:4])
+            found[name] += cpu_seconds(process)
     return found
 
 

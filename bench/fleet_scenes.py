@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import re
 import statistics
-import sys
 from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
@@ -15,11 +13,11 @@ from bench import ROOT
 from bench.clock import Clock
 from bench.ec2_model import Ec2Rules
 from bench.fleet_policies import Addendum, AddendumNumbers, Job, OneMachineEach, StreamNumbers
-from chalicelib.decision import Rules
+from chalicelib.decision import VAIN_WINDOW, Rules
+from chalicelib.fleet import RETRIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import ModuleType
 
     Arrivals = Callable[[Random], list[float]]
     """Seconds at which uploads begin, in order."""
@@ -174,7 +172,6 @@ def deployed() -> AddendumNumbers:
 
     from infra import fleet, processor, settings
 
-    functions = _processor_app()
     machines = settings.load(ROOT / "Pulumi.yaml").machines
     return AddendumNumbers(
         rules=Rules(
@@ -188,8 +185,8 @@ def deployed() -> AddendumNumbers:
         stream=StreamNumbers(
             batch=processor.STREAM_BATCH_SIZE, window=processor.STREAM_WINDOW_SECONDS
         ),
-        launch_attempts=functions.RETRIES.retries["total_max_attempts"],
-        vain_window=functions.VAIN_WINDOW.total_seconds(),
+        launch_attempts=RETRIES.retries["total_max_attempts"],
+        vain_window=VAIN_WINDOW.total_seconds(),
     )
 
 
@@ -202,15 +199,3 @@ def price() -> float:
     found = re.search(line, (ROOT / "docs/operations.md").read_text(), re.MULTILINE)
     assert found, f"docs/operations.md names no price of {default}"
     return float(found[1])
-
-
-def _processor_app() -> ModuleType:
-    # By its path, for both Chalice apps are named `app`.
-    spec = importlib.util.spec_from_file_location("processor_app", ROOT / "processor/app.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    # Dataclasses look their module up by name.
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module

@@ -3,9 +3,8 @@
     python handler_process.py FOLDER MODULE.FUNCTION EVENT_FILE
 
 Prints one line of JSON: seconds of the import and of the first answer, CPU seconds of
-both, the most memory until then in bytes, and that answer. Then, for each number on its
-standard input, it makes so many further calls and prints their seconds. What the handler
-prints is dropped.
+both, and that answer. Then, for each number on its standard input, it makes so many
+further calls and prints their seconds. What the handler prints is dropped.
 """
 
 import importlib
@@ -34,7 +33,6 @@ def main(folder: str, handler: str, event_file: str) -> None:
             "import": imported - began,
             "first": answered - imported,
             "cpu": time.process_time() - cpu,
-            "memory": most_memory(),
             "answer": answer,
         }
     )
@@ -48,12 +46,6 @@ def seconds(call: Callable[..., object], event: object) -> float:
     with redirect_stdout(io.StringIO()):
         call(event, None)
     return time.perf_counter() - began
-
-
-def most_memory() -> int:
-    """Return bytes. ``ru_maxrss`` would not do: it begins with what the parent had."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def tell(what: object) -> None:

@@ -22,6 +22,7 @@ from bench.markdown import table
 from bench.part import Goal
 from bench.spread import percentile, ratios, spread, told
 from bench.stub import JOB_ID, TABLE
+from bench.usage import peak_memory
 from infra.chalice_package import package
 
 if TYPE_CHECKING:
@@ -219,7 +220,9 @@ class _Process:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.told: dict[str, Any] = {**self._read(), "blocks": []}
+        first = self._read()
+        memory = peak_memory(self._process.pid)
+        self.told: dict[str, Any] = {**first, "memory": memory, "blocks": []}
         answer = self.told["answer"]
         assert answer.get("statusCode") in (200, 201) or answer.get("launched"), answer
 
@@ -353,8 +356,6 @@ def _row(name: str, case: Mapping[str, Any]) -> list[str]:
 def section(result: Result) -> str:
     """Return what the figures say, and whose the difference is."""
     packages, framework = result["packages"], result["framework"]
-    sizes = [["package", "zip", "unpacked", "memory configured"]]
-    sizes += [[name, *_size(one)] for name, one in packages.items()]
     cases = result["cases"]
     post, stream = cases["POST /files"], cases["stream, 100"]
     return f"""\
@@ -392,8 +393,13 @@ difference, for the handler only counts it. The processes need at most
 {_megabytes(cases, "api"):.0f} MB (API) and {_megabytes(cases, "processor"):.0f} MB (processor).
 That is no reason for other sizes.
 
-{table(sizes)}
+{_sizes(packages)}
 """
+
+
+def _sizes(packages: Mapping[str, Mapping[str, int]]) -> str:
+    heading = ["package", "zip", "unpacked", "memory configured"]
+    return table([heading, *([name, *_size(one)] for name, one in packages.items())])
 
 
 def _size(package: Mapping[str, int]) -> list[str]:

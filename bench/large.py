@@ -14,6 +14,7 @@ from bench.backstage import Backstage, finished_at, root_environment
 from bench.markdown import table
 from bench.part import Goal
 from bench.spread import ratios, spread, told
+from bench.usage import cpu_seconds, peak_memory
 from local.system import LocalSystem
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def _ours(job: Again, worker: psutil.Process) -> dict[str, float]:
         "seconds": finished_at(done) - began,
         "cpu": after["cpu"] - before["cpu"],
         "written": after["written"] - before["written"],
-        "memory": _peak(worker.pid),
+        "memory": peak_memory(worker.pid),
     }
 
 
@@ -169,7 +170,7 @@ def _theirs(job: Again, system: LocalSystem, home: Path) -> dict[str, float]:
 
 def _used(process: psutil.Process) -> dict[str, float]:
     """Return what a process and the children that it waited for have used so far."""
-    return {"cpu": sum(process.cpu_times()[:4]), "written": process.io_counters().write_bytes}
+    return {"cpu": cpu_seconds(process), "written": process.io_counters().write_bytes}
 
 
 def _forget_peak(pid: int) -> None:
@@ -178,13 +179,6 @@ def _forget_peak(pid: int) -> None:
     https://man7.org/linux/man-pages/man5/proc_pid_clear_refs.5.html
     """
     Path(f"/proc/{pid}/clear_refs").write_text("5")
-
-
-def _peak(pid: int) -> int:
-    """Return the most memory that a process has had, in bytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (found,) = [line for line in lines if line.startswith("VmHWM:")]
-    return int(found.split()[1]) * 1024
 
 
 def _side(measured: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from bench.backstage import Backstage, finished_at, root_environment
 from bench.markdown import table
 from bench.part import Goal
 from bench.spread import percentile, ratios, spread, told
+from bench.usage import cpu_seconds
 from bench.wiretap import EMPTY, Call, Wiretap
-from local.account import Account
 from local.system import LocalSystem
 from local.waiting import wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import psutil
     from matplotlib.figure import Figure
@@ -102,15 +102,11 @@ def _burst(backstage: Backstage, worker: psutil.Process) -> tuple[float, float]:
     """Let jobs wait for the worker. Return its seconds for all of them, and those of CPU."""
     worker.suspend()
     ids = backstage.submit_many(BURST, CONTENT, TEXT)
-    before = _cpu_seconds(worker)
+    before = cpu_seconds(worker)
     began = time.time()
     worker.resume()
     done = backstage.wait(ids, every=LOOK_SECONDS)
-    return max(map(finished_at, done)) - began, _cpu_seconds(worker) - before
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    return float(sum(process.cpu_times()[:4]))
+    return max(map(finished_at, done)) - began, cpu_seconds(worker) - before
 
 
 def _bash_job(backstage: Backstage) -> jobs.Job:
@@ -171,30 +167,29 @@ def _compared(rounds: Sequence[dict[str, Any]]) -> Result:
 # --- the calls of one job ------------------------------------------------------------
 
 
-class _Tapped(LocalSystem):
-    """The system with a wiretap between its machines and the emulator."""
-
-    def _start_host(self, stack: contextlib.ExitStack, scratch: Path) -> None:
-        direct = self.account
-        self.tap = Wiretap(direct.url, direct.credentials.access_key_id)
-        self.tap.start()
-        stack.callback(self.tap.stop)
-        self.account = Account(self.tap.url, direct.region, direct.credentials)
-        super()._start_host(stack, scratch)
-        self.account = direct
+@contextlib.contextmanager
+def _tapped(system: LocalSystem) -> Iterator[Wiretap]:
+    """Listen to the machines that boot within the block."""
+    tap = Wiretap(system.account.url, system.account.credentials.access_key_id)
+    tap.start()
+    system.host.endpoint = tap.url
+    try:
+        yield tap
+    finally:
+        tap.stop()
 
 
 def _listen() -> Result:
     """Follow some jobs through a machine that is listened to."""
-    with _Tapped(config=CONFIG) as system:
+    with LocalSystem(config=CONFIG) as system, _tapped(system) as tap:
         backstage = Backstage(system)
         job_id = backstage.submit(b"first", "")
         wait_until(lambda: bool(system.host.machines()), seconds=60, what="the first machine")
         began = time.monotonic()
         backstage.wait([job_id])
-        boot = _boot(system.tap, began)
-        wait_until(lambda: _deleted(system.tap) > 0, seconds=30, what="the first job's end")
-        return {"boot": boot, **_steps([_followed(backstage, system.tap) for _ in range(TRACED)])}
+        boot = _boot(tap, began)
+        wait_until(lambda: _deleted(tap) > 0, seconds=30, what="the first job's end")
+        return {"boot": boot, **_steps([_followed(backstage, tap) for _ in range(TRACED)])}
 
 
 def _deleted(tap: Wiretap) -> int:
@@ -288,10 +283,6 @@ def rows(result: Result) -> list[list[str]]:
 
 def section(result: Result) -> str:
     """Return what the figures say, and what they leave out."""
-    calls = [["call", "why no job goes without it"]]
-    calls += [[f"`{name}`", why] for name, why in CALLS.items()]
-    steps = [["step", "milliseconds"]]
-    steps += [[name, told(result["steps"][name], scale=1000)] for name in STEPS]
     whole, waiting, boot = result["whole"], result["waiting"], result["boot"]
     return f"""\
 {result["jobs"]} files of {len(CONTENT)} bytes through the worker that the stack deploys, booted by
@@ -311,7 +302,7 @@ for a job, starting the script included. From the upload to SUCCEEDED, 99 of 100
 Listening between the worker and the emulator, every one of {TRACED} jobs made these calls and no
 other:
 
-{table(calls)}
+{_calls_table()}
 
 Nothing is asked that is known: the event tells size and ETag (no `HeadObject`), the claim's
 answer brings the record (no `GetItem`), a script that prints nothing leaves no log to upload, and a
@@ -319,7 +310,7 @@ job shorter than a third of the visibility timeout renews nothing. One poll coul
 messages and one call delete ten; then a machine that dies takes nine waiting jobs into its
 visibility timeout with it, so a thread takes one message at a time.
 
-{table(steps)}
+{_steps_table(result)}
 
 Of {told(whole, " ms", scale=1000)} between the message and its deletion,
 {told(waiting, " ms", scale=1000)} are waiting for the emulator's answers. The script step is a
@@ -329,6 +320,16 @@ A machine is ready {boot["bundle"] + boot["script"]:.1f} s after its user data b
 {boot["bundle"]:.1f} s until the `aws` command has fetched the worker, {boot["script"]:.1f} s until
 the worker is imported and has its script. EC2 takes ten times as long to get there.
 """
+
+
+def _calls_table() -> str:
+    rows = [[f"`{name}`", why] for name, why in CALLS.items()]
+    return table([["call", "why no job goes without it"], *rows])
+
+
+def _steps_table(result: Result) -> str:
+    rows = [[name, told(result["steps"][name], scale=1000)] for name in STEPS]
+    return table([["step", "milliseconds"], *rows])
 
 
 def figures(result: Result) -> dict[str, Figure]:

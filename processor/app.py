@@ -16,13 +16,12 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.config import Config
 from chalice import Chalice
 
 import jobs
 import metrics
-from chalicelib.decision import VAIN_LIMIT, Rules, Sight, instances_to_launch
-from chalicelib.fleet import Fleet, Instance, Template
+from chalicelib.decision import VAIN_LIMIT, VAIN_WINDOW, Rules, Sight, instances_to_launch
+from chalicelib.fleet import RETRIES, Fleet, Instance, Template
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,13 +31,8 @@ app.log.setLevel(logging.INFO)  # Chalice's own level hides what is below an err
 
 GRACE = timedelta(minutes=5)
 """What a machine gets beyond its life to shut itself down."""
-VAIN_WINDOW = timedelta(minutes=10)
 VAIN_SAMPLE = 20
 """At most so many gone machines are asked about, the newest first."""
-
-RETRIES = Config(
-    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10
-)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from math import ceil
 
 VAIN_LIMIT = 3
 """So many recent machines gone without a job mean: something is broken, go slowly."""
+VAIN_WINDOW = timedelta(minutes=10)
+"""How recent: the time since they were launched."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 import jobs
@@ -18,6 +19,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 LOG = logging.getLogger("addendum-processor")
+
+RETRIES = Config(
+    retries={"mode": "standard", "total_max_attempts": 4}, connect_timeout=5, read_timeout=10
+)
+"""How every client of the processor waits, and asks again."""
 
 SETTLE_SECONDS = 60
 """So long a machine we launched counts as live before DescribeInstances shows it."""

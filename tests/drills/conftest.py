@@ -102,9 +102,8 @@ class Drill:
         return launched
 
     def _reconciler(self) -> str:
-        functions = self.system.client("lambda").list_functions()["Functions"]
-        names: list[str] = [one["FunctionName"] for one in functions]
-        return next(name for name in names if "reconciler" in name)
+        kind = "aws:lambda/function:Function"
+        return self.system.deployment.find(kind, name="processor-reconciler").id
 
     def heal(self, job_id: str) -> str:
         """Let minutes pass until a job is finished; return its result's text."""

@@ -12,6 +12,7 @@ import requests
 from transfer import PART_BYTES, Transfer
 
 import jobs
+from bench.backstage import workers
 from tests.e2e.person import Person, until
 
 if TYPE_CHECKING:
@@ -139,7 +140,9 @@ class FullRun:
         """Let workers go home at once, and wait until their machines have powered off."""
         for machine in self._system.host.machines():
             if machine.instance_id in instance_ids:
-                _terminate_worker(psutil.Process(machine.pid))
+                for worker in workers(machine.pid):
+                    with suppress(psutil.NoSuchProcess):
+                        worker.terminate()
         until(lambda: not instance_ids & self._machines(), "the machines to power off")
 
     def _uploads_that_break_off(self) -> None:
@@ -155,12 +158,9 @@ class FullRun:
                 Transfer(client).upload(path, self._exports["data_bucket"], f"{prefix}broken")
 
     def _function(self, key: str) -> str:
-        """Return the name of a function, by its key in the export ``log_groups``."""
-        group: str = self._exports["log_groups"][key]
-        functions = self._system.client("lambda").list_functions()["Functions"]
-        found = [one for one in functions if one["LoggingConfig"]["LogGroup"] == group]
-        name: str = found[0]["FunctionName"]
-        return name
+        """Return the name of a function of the processor, by its key in ``log_groups``."""
+        kind = "aws:lambda/function:Function"
+        return self._system.deployment.find(kind, name=f"processor-{key}").id
 
     def _invoke(self, key: str, event: dict[str, Any]) -> str:
         answer = self._system.client("lambda").invoke(
@@ -206,10 +206,3 @@ class FullRun:
             yield
         finally:
             s3.put_object(Bucket=bucket, Key=key, Body=before)
-
-
-def _terminate_worker(machine: psutil.Process) -> None:
-    for process in machine.children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            if "worker.py" in " ".join(process.cmdline()):
-                process.terminate()

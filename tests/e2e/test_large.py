@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from playwright.sync_api import expect
 
+from bench.backstage import workers
 from tests.e2e.browsing import expect_status, job, seen, submit, watch
 
 if TYPE_CHECKING:
@@ -47,12 +49,9 @@ class Memory:
                 self._measure(machine.pid)
 
     def _measure(self, pid: int) -> None:
-        try:
-            for process in psutil.Process(pid).children(recursive=True):
-                if "worker.py" in " ".join(process.cmdline()):
-                    self.peak = max(self.peak, process.memory_info().rss)
-        except psutil.NoSuchProcess:
-            return
+        for worker in workers(pid):
+            with suppress(psutil.NoSuchProcess):
+                self.peak = max(self.peak, worker.memory_info().rss)
 
 
 def make(path: Path) -> Any:
