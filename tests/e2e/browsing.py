@@ -6,10 +6,10 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from playwright.sync_api import CDPSession, Page
@@ -106,6 +106,15 @@ class Line:
         self._session.send(
             "Network.emulateNetworkConditions", {**conditions, "uploadThroughput": upload}
         )
+
+
+def disturb_once(page: Page, disturb: Callable[[Route], None]) -> None:
+    """Let a disturbance answer the first form that is posted; the storage answers the others.
+
+    Not ``times=1``: a request that leaves just when Playwright stops to intercept is never told of.
+    """
+    first = iter([disturb])
+    page.route(STORAGE, lambda route: next(first, Route.continue_)(route))
 
 
 def write(folder: Path, name: str, content: bytes = b"x") -> Path:

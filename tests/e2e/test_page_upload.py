@@ -13,8 +13,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e.browsing import (
-    STORAGE,
     Line,
+    disturb_once,
     expect_sent,
     expect_status,
     job,
@@ -120,7 +120,7 @@ def test_a_lost_connection_is_said_and_the_upload_starts_again_by_itself(
 ) -> None:
     stopped.expect_problem("net::ERR_CONNECTION_RESET")
     page = stopped.page
-    page.route(STORAGE, lambda route: route.abort("connectionreset"), times=1)
+    disturb_once(page, lambda route: route.abort("connectionreset"))
     submit(page, [write(tmp_path, "cable.txt")], "y")
     row = job(page, "cable.txt")
     expect(row.locator(".meta")).to_have_text("The connection was lost. Trying again in 1 s.")
@@ -150,9 +150,7 @@ def test_an_expired_form_is_renewed_without_a_word(
     sent: list[str] = []
     page.on("request", lambda request: sent.append(request.url))
     answer = {"Access-Control-Allow-Origin": "*", "Content-Type": "application/xml"}
-    page.route(
-        STORAGE, lambda route: route.fulfill(status=403, headers=answer, body=EXPIRED), times=1
-    )
+    disturb_once(page, lambda route: route.fulfill(status=403, headers=answer, body=EXPIRED))
     watch(page, "#notice:not(:empty), .message:not(:empty)")
     submit(page, [write(tmp_path, "lunch.txt")], "y")
     expect_sent(job(page, "lunch.txt"))
