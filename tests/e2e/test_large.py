@@ -12,7 +12,7 @@ import psutil
 from playwright.sync_api import expect
 
 from bench.backstage import workers
-from tests.e2e.browsing import expect_status, job, seen, submit, watch
+from tests.e2e.browsing import expect_sent, expect_status, job, seen, submit, watch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,6 +78,7 @@ def test_200_megabytes_show_true_progress_and_come_back_whole(
     with Memory(system) as memory:
         submit(page, [tmp_path / "large.txt"], " more")
         row = job(page, "large.txt")
+        expect_sent(row)
         expect_status(row, "SUCCEEDED")
     values = seen(page)
     assert values == sorted(values)
