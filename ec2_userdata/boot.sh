@@ -7,8 +7,6 @@ set -euo pipefail
 # /tmp is a RAM disk on Amazon Linux 2023:
 # https://docs.aws.amazon.com/linux/al2023/ug/deprecated-al2.html
 root=${ADDENDUM_ROOT:-/var/lib/addendum}
-mkdir -p "$root/worker"
-exec >"$root/boot.log" 2>&1
 
 finish() {
   status=$?
@@ -32,6 +30,8 @@ PYTHON
 
 trap finish EXIT
 shutdown -h "+$(((ADDENDUM_MAX_LIFE + 59) / 60))"
+mkdir -p "$root/worker"
+exec >"$root/boot.log" 2>&1
 
 ADDENDUM_BOOTED_AT=$(date +%s)
 # A just-created role can be unknown for some seconds.

@@ -217,7 +217,7 @@ class Worker:
         # No wait is longer than the idle time, or one thread's long poll would keep the
         # machine after another has done its last job.
         longest = min(LONG_POLL_SECONDS, self._settings.idle_seconds)
-        wait = min(longest, max(1, int(self._activity.seconds_left())))
+        wait = max(1, min(longest, int(self._activity.seconds_left())))
         try:
             return self._queue.receive(wait=wait)
         except (BotoCoreError, ClientError) as error:

@@ -202,6 +202,21 @@ def test_without_work_the_worker_goes_home(world: World) -> None:
     assert 1.5 < time.monotonic() - begin < 10
 
 
+def test_a_worker_without_idle_time_does_not_hammer_the_queue(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.settings = replace(world.settings, first_wait_seconds=2, idle_seconds=0)
+    receive, waits = WorkQueue.receive, []
+
+    def note(queue: WorkQueue, *, wait: int) -> Message | None:
+        waits.append(wait)
+        return receive(queue, wait=wait)
+
+    monkeypatch.setattr(WorkQueue, "receive", note)
+    world.work()
+    assert set(waits) == {1}
+
+
 @pytest.mark.parametrize(("first_wait", "idle"), [(60, 1), (1, 60)])
 def test_a_message_that_is_only_dropped_makes_a_worker_stay_never_go(
     world: World, first_wait: int, idle: int
