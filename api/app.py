@@ -32,7 +32,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class RequestEntityTooLarge(ChaliceViewError):
+class RequestEntityTooLargeError(ChaliceViewError):
     """Chalice has no error of its own for 413."""
 
     STATUS_CODE = 413
@@ -102,7 +102,7 @@ def answers_errors(view: Callable[P, R]) -> Callable[P, R]:
         try:
             return view(*args, **kwargs)
         except jobs.FileTooLarge as error:
-            raise RequestEntityTooLarge(str(error)) from error
+            raise RequestEntityTooLargeError(str(error)) from error
         except jobs.InvalidInput as error:
             raise BadRequestError(str(error)) from error
         except jobs.JobNotFound as error:
@@ -190,6 +190,8 @@ def _request() -> Request:
 def _json_object() -> dict[str, Any]:
     try:
         body = _request().json_body
+    except BadRequestError:  # which says that it is no JSON, but not what to send
+        body = None
     except RecursionError:
         raise jobs.InvalidInput("the body is nested too deeply: send a flat object") from None
     if not isinstance(body, dict):

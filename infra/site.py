@@ -258,7 +258,7 @@ def _certificate(
 # https://docs.aws.amazon.com/AmazonCloudFront/latest/DeveloperGuide/HTTPStatusCodes.html
 _UNCACHED_ERRORS = [
     aws.cloudfront.DistributionCustomErrorResponseArgs(error_code=code, error_caching_min_ttl=0)
-    for code in (403, 404, 500, 502, 503, 504)
+    for code in (403, 404, 500, 501, 502, 503, 504)
 ]
 
 _NO_RESTRICTIONS = aws.cloudfront.DistributionRestrictionsArgs(

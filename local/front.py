@@ -145,7 +145,10 @@ class _FrontHandler(Handler):
         except (OSError, http.client.HTTPException):
             self._refuse(gateway.NO_ANSWER)
             return
-        if status == HTTPStatus.FORBIDDEN and gateway.NO_SUCH_ROUTE.message.encode() in answer:
+        unknown_path = gateway.NO_SUCH_ROUTE.message.encode() in answer
+        if status == HTTPStatus.METHOD_NOT_ALLOWED or (
+            status == HTTPStatus.FORBIDDEN and unknown_path
+        ):
             self._refuse(gateway.NO_SUCH_ROUTE)
         else:
             self._send(status, answer, headers)

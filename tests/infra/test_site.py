@@ -85,7 +85,7 @@ def test_the_apis_path_begins_with_its_stage_so_it_is_forwarded_unchanged(declar
 def test_errors_are_not_kept_and_not_replaced(declared: Run) -> None:
     """A page for errors would stand in for the API's JSON; a kept 404 for a new job."""
     responses = _distribution(declared)["customErrorResponses"]
-    assert {one["errorCode"] for one in responses} == {403, 404, 500, 502, 503, 504}
+    assert {one["errorCode"] for one in responses} == {403, 404, 500, 501, 502, 503, 504}
     for response in responses:
         assert response["errorCachingMinTtl"] == 0
         assert not {"responsePagePath", "responseCode"} & set(response)

@@ -50,6 +50,9 @@ class EchoHandler(Handler):
             message = {"message": "Missing Authentication Token"}
             self.answer_json(HTTPStatus.FORBIDDEN, message)
             return
+        if (self.command, self.path) == ("DELETE", "/read-only"):
+            self.answer_json(HTTPStatus.METHOD_NOT_ALLOWED, {"Code": "MethodNotAllowedError"})
+            return
         body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
         asked = {
             "method": self.command,
@@ -170,6 +173,12 @@ def test_bytes_that_are_no_text_reach_the_api_as_text(front: Front) -> None:
 
 def test_a_path_unknown_to_the_api_is_answered_as_declared(front: Front) -> None:
     status, _, body = ask(front, "GET", "/api/unknown")
+    assert status == 404
+    assert json.loads(body) == {"Code": "NotFoundError", "Message": "Missing Authentication Token"}
+
+
+def test_a_method_unknown_to_a_path_is_answered_as_an_unknown_path(front: Front) -> None:
+    status, _, body = ask(front, "DELETE", "/api/read-only")
     assert status == 404
     assert json.loads(body) == {"Code": "NotFoundError", "Message": "Missing Authentication Token"}
 

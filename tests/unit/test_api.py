@@ -140,12 +140,12 @@ def test_answers_are_not_cached(http: Any) -> None:
         ({"file_name": "a.txt", "input_text": "", "file_size": True}, "whole number"),
         ({"file_name": "a.txt", "input_text": "", "file_size": -1}, "whole number"),
         ([], "must be a JSON object"),
-        ("text", "Parsing JSON"),
+        ("text", "must be a JSON object"),
         ("null", "must be a JSON object"),
-        ("", "Parsing JSON"),
-        (b'{"file_name": "\xff.txt"}', "Parsing JSON"),
+        ("", "must be a JSON object"),
+        (b'{"file_name": "\xff.txt"}', "must be a JSON object"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"file_size": ' + "9" * 5000 + "}", "Parsing JSON"),
+        ('{"file_size": ' + "9" * 5000 + "}", "must be a JSON object"),
     ],
 )
 def test_a_bad_request_is_refused_in_words_and_leaves_no_record(
@@ -161,6 +161,7 @@ def test_a_bad_request_is_refused_in_words_and_leaves_no_record(
 def test_an_announced_file_over_the_limit_is_413(http: Any, dynamodb: Any) -> None:
     answer = post(http, {"file_name": "a.txt", "input_text": "", "file_size": 1001})
     assert answer.status_code == 413
+    assert answer.json_body["Code"] == "RequestEntityTooLargeError"  # as API Gateway's own
     assert "the limit is 1000" in answer.json_body["Message"]
     assert dynamodb.scan(TableName=TABLE)["Count"] == 0
 
