@@ -148,7 +148,6 @@ class Fleet(pulumi.ComponentResource):
                 )
             ],
             user_data=user_data,
-            tag_specifications=[_tagged_interface(self._args.stack)],
             update_default_version=True,
             opts=pulumi.ResourceOptions(parent=self, depends_on=objects),
         )
@@ -175,17 +174,6 @@ def _interface(
         associate_public_ip_address="true",
         security_groups=[security_group_id],
         delete_on_termination="true",
-    )
-
-
-def _tagged_interface(stack: str) -> aws.ec2.LaunchTemplateTagSpecificationArgs:
-    """Return the network interface's tags, for CreateFleet documents none for it.
-
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
-    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_LaunchTemplateTagSpecificationRequest.html
-    """
-    return aws.ec2.LaunchTemplateTagSpecificationArgs(
-        resource_type="network-interface", tags={jobs.STACK_TAG: stack}
     )
 
 

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import boto3
+from botocore.exceptions import BotoCoreError, ClientError
 from chalice import Chalice
 
 import jobs
@@ -24,7 +25,7 @@ from chalicelib.decision import VAIN_LIMIT, VAIN_WINDOW, Rules, Sight, instances
 from chalicelib.fleet import RETRIES, Fleet, Instance, Template
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 app = Chalice(app_name="addendum-processor")
 app.log.setLevel(logging.INFO)  # Chalice's own level hides what is below an error
@@ -103,10 +104,9 @@ def reconciler(event: dict[str, Any], context: object) -> dict[str, int]:  # noq
     """Make good what is missing, and end the machines that are past their life."""
     seen = fleet().look()
     try:
-        return {"launched": _launch(seen, announced=0, occasion=event["time"])}
+        return {"launched": _launch(seen, announced=0, occasion=_minute(event))}
     finally:  # neither of the two keeps the other from being done
-        terminated = sum(fleet().terminate(instance.id) for instance in _overdue(seen))
-        metrics.log(settings().stack, metrics.INSTANCES_PAST_LIFE, terminated)
+        _terminate(_overdue(seen))
 
 
 @app.lambda_function(name="dead_letter_handler")
@@ -125,6 +125,11 @@ def _launch(seen: Sequence[Instance], *, announced: int, occasion: str) -> int:
         app.log.error("machines go without having done a job: launching only one")
         count = 1
     return fleet().launch(count, occasion=occasion) if count else 0
+
+
+def _minute(event: dict[str, Any]) -> str:
+    """Return the minute that a rule's event is for; by hand, without an event, this one."""
+    return str(event.get("time") or datetime.now(UTC).isoformat())[: len("2026-11-22T10:31")]
 
 
 def _queue_counts() -> tuple[int, int]:
@@ -146,6 +151,21 @@ def _gone_in_vain(seen: Sequence[Instance]) -> int:
 def _overdue(seen: Sequence[Instance]) -> list[Instance]:
     limit = datetime.now(UTC) - settings().max_life - GRACE
     return [one for one in seen if one.live and one.launched_at < limit]
+
+
+def _terminate(overdue: Iterable[Instance]) -> None:
+    """Terminate each, also where that fails for another; raise the last failure."""
+    past_life, failure = 0, None
+    for instance in overdue:
+        try:
+            past_life += fleet().terminate(instance.id)
+        except (BotoCoreError, ClientError) as error:
+            app.log.error("%s is past its life and cannot be terminated: %s", instance.id, error)
+            past_life += 1
+            failure = error
+    metrics.log(settings().stack, metrics.INSTANCES_PAST_LIFE, past_life)
+    if failure:
+        raise failure
 
 
 def _bury(record: dict[str, Any]) -> bool:

@@ -36,9 +36,6 @@ def _template_data(inputs: Any) -> dict[str, Any]:
     shaped: dict[str, Any] = _booleans(pascal(data))
     for interface in shaped.get("NetworkInterfaces", []):
         interface["Groups"] = interface.pop("SecurityGroups", [])
-    for specification in shaped.get("TagSpecifications", []):
-        tags = specification["Tags"]
-        specification["Tags"] = [{"Key": key, "Value": value} for key, value in tags.items()]
     return shaped
 
 

@@ -189,9 +189,9 @@ class Fleet:
         template = self._template
         token = hashlib.sha256(f"{occasion}/{count}/{template.version}".encode()).hexdigest()
         tags = [{"Key": jobs.STACK_TAG, "Value": self._stack}]
-        # The network interface gets its tag from the template: for an instant fleet,
-        # CreateFleet documents no tags for interfaces.
-        kinds = ("fleet", "instance", "volume")
+        # An instant fleet hands the tags on to whatever it makes:
+        # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateFleet.html
+        kinds = ("fleet", "instance", "volume", "network-interface")
         return {
             "Type": "instant",
             "ClientToken": token,

@@ -44,7 +44,7 @@ def test_a_launch_asks_for_what_its_policy_allows(declared: Run, spot: bool, cap
     wanted = {
         resource.split(":", 5)[5].removesuffix("/*")
         for one in declared.statements("stream-handler")
-        if "ec2:CreateFleet" in one["Action"] and "aws:RequestTag" in json.dumps(one)
+        if "aws:RequestTag" in json.dumps(one)
         for resource in as_list(one["Resource"])
         if one["Condition"]["StringEquals"] == {f"aws:RequestTag/{jobs.STACK_TAG}": STACK}
     }
@@ -107,13 +107,6 @@ def test_the_disk_follows_limit_and_types(everything: list[Run]) -> None:
     for each, gib in zip(everything, (12, 48), strict=True):
         (mapping,) = _template(each)["blockDeviceMappings"]
         assert mapping["ebs"]["volumeSize"] == gib
-
-
-def test_the_template_tags_the_network_interface(declared: Run) -> None:
-    """CreateFleet documents tags for other kinds only."""
-    (tagged,) = _template(declared)["tagSpecifications"]
-    assert tagged["resourceType"] == "network-interface"
-    assert tagged["tags"] == {jobs.STACK_TAG: STACK}
 
 
 def test_spot_is_the_fleets_business_not_the_templates(changed: Run) -> None:

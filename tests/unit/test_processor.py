@@ -39,6 +39,7 @@ class FakeEc2:
     terminated: list[str] = field(default_factory=list)
     refusal: ClientError | None = None
     errors: list[dict[str, str]] = field(default_factory=list)
+    locked: str = ""
     room: int = 100
     lags: bool = False
     _tokens: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -63,6 +64,8 @@ class FakeEc2:
         return {"Reservations": [{"Instances": found}]}
 
     def terminate_instances(self, *, InstanceIds: list[str]) -> None:  # noqa: N803
+        if self.locked in InstanceIds:
+            raise refusal("OperationNotPermitted")
         self.terminated += InstanceIds
 
     def create_fleet(self, **request: Any) -> dict[str, Any]:
@@ -152,6 +155,7 @@ def test_a_new_job_launches_one_machine_in_one_call(app: ModuleType, ec2: FakeEc
         "fleet",
         "instance",
         "volume",
+        "network-interface",
     }
 
 
@@ -192,6 +196,25 @@ def test_the_reconciler_makes_good_what_is_missing(
     ec2.add("i-1")
     assert app.reconciler(minute(), None) == {"launched": 1}
     assert app.reconciler(minute(), None) == {"launched": 0}
+
+
+def test_an_event_that_comes_twice_launches_nothing_new(
+    app: ModuleType, ec2: FakeEc2, queue_url: str
+) -> None:
+    send(queue_url, 12)
+    ec2.lags = True
+    for second in ("05", "40"):
+        app.fleet()._just_launched.clear()  # as in another of the function's environments
+        app.reconciler(minute(f"2026-11-22T10:00:{second}Z"), None)
+    first, again = ec2.requests
+    assert first["ClientToken"] == again["ClientToken"]
+
+
+def test_the_reconciler_can_be_called_by_hand(
+    app: ModuleType, ec2: FakeEc2, queue_url: str
+) -> None:
+    send(queue_url, 1)
+    assert app.reconciler({}, None) == {"launched": 1}
 
 
 def test_the_reconciler_launches_nothing_for_an_empty_queue(app: ModuleType, ec2: FakeEc2) -> None:
@@ -297,6 +320,18 @@ def test_a_machine_past_its_life_and_grace_is_terminated(app: ModuleType, ec2: F
     ec2.add("i-gone", state="terminated", minutes=500)
     app.reconciler(minute(), None)
     assert ec2.terminated == ["i-old"]
+
+
+def test_a_machine_that_cannot_be_terminated_keeps_no_other_alive(
+    app: ModuleType, ec2: FakeEc2, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ec2.add("i-locked", minutes=66)
+    ec2.add("i-old", minutes=66)
+    ec2.locked = "i-locked"
+    with pytest.raises(ClientError, match="OperationNotPermitted"):
+        app.reconciler(minute(), None)
+    assert ec2.terminated == ["i-old"]
+    assert '"InstancesPastLife": 2' in capsys.readouterr().out
 
 
 def test_a_machine_that_went_meanwhile_is_left_alone(app: ModuleType, ec2: FakeEc2) -> None:
