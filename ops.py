@@ -77,10 +77,10 @@ def list_jobs(target: Target) -> None:
     """Print every job that is not done."""
     found = sorted(target.table.scan_unfinished_and_failed(), key=lambda job: job.created_at)
     for job in found:
-        name = ascii(job.file_name)
+        name = repr(job.file_name)  # what moves a terminal's cursor is escaped, here and below
         print(f"{job.created_at}  {job.id}  {job.status:7}  {job.attempts} tries  {name}")
         if job.error:
-            print(f"    {job.error}")
+            print(f"    {job.error!r}")
     print(f"{len(found)} jobs are not done")
 
 
@@ -102,7 +102,7 @@ def requeue(target: Target, job: jobs.Job) -> None:
         raise OperationFailed(str(error)) from error
     upload = jobs.Upload(job.id, bucket, key, head["ETag"].strip('"'), head["ContentLength"])
     target.sqs.send_message(QueueUrl=target.queue_url, MessageBody=jobs.announcement(upload))
-    print(f"{job.id}  {job.file_name!a}  waits for a machine")
+    print(f"{job.id}  {job.file_name!r}  waits for a machine")
 
 
 def requeue_all(target: Target, ids: Sequence[str], *, failed: bool) -> None:
@@ -129,6 +129,8 @@ def requeue_all(target: Target, ids: Sequence[str], *, failed: bool) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return the exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a name may have letters that a terminal has not
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

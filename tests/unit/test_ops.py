@@ -24,13 +24,15 @@ def queue_url(dynamodb: Any, monkeypatch: pytest.MonkeyPatch) -> str:
     return url
 
 
-def failed(table: jobs.JobTable, *, with_input: bool = True) -> jobs.Job:
+def failed(
+    table: jobs.JobTable, *, with_input: bool = True, error: str = "the disk was full"
+) -> jobs.Job:
     job = table.record(bucket=BUCKET, file_name="ä\n.txt", input_text="", retention_days=1)
     bucket, key = jobs.split_path(job.input_file_path)
     if with_input:
         boto3.client("s3").put_object(Bucket=bucket, Key=key, Body=b"hello")
     upload = jobs.Upload(job.id, bucket, key, etag="e", size=5)
-    table.fail(table.claim(upload, message_id="m", instance_id="i"), error="the disk was full")
+    table.fail(table.claim(upload, message_id="m", instance_id="i"), error=error)
     return job
 
 
@@ -48,8 +50,16 @@ def test_the_list_shows_what_is_not_done_and_why(
     assert job.id in printed
     assert "FAILED" in printed
     assert "the disk was full" in printed
-    assert "'\\xe4\\n.txt'" in printed
+    assert "'ä\\n.txt'" in printed
     assert "1 jobs are not done" in printed
+
+
+def test_what_a_script_quotes_of_its_input_cannot_move_the_cursor(
+    queue_url: str, table: jobs.JobTable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed(table, error="naïve 文件:\n\x1b[2J\u202e")
+    assert ops.main(["list"]) == 0
+    assert "'naïve 文件:\\n\\x1b[2J\\u202e'\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("all_failed", [True, False])
