@@ -107,10 +107,15 @@ async function peek(job) {
   try {
     if (!freshUrl(job)) await refresh([job]);
     const tail = await fetchTail(job.remote.download_url);
-    drawPreview(box, tail, tail.total === job.size + job.textBytes ? job.textBytes : 0);
+    drawPreview(box, tail, isAppended(job, tail) ? job.textBytes : 0);
   } catch {
     box.querySelector(".rule").textContent = "There is no preview. The download has the whole result.";
   }
+}
+
+/** Whether a result ends with the text: after a reload, when the text is gone, by its size. */
+function isAppended({ size, textBytes, text = "" }, { bytes, total }) {
+  return total === size + textBytes && new TextDecoder().decode(bytes).endsWith(text.slice(-99));
 }
 
 // --- Uploading

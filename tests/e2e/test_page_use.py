@@ -226,6 +226,24 @@ def test_everything_works_by_keyboard_and_the_focus_is_never_lost(
     expect(page.locator("li.job")).to_have_count(0)
 
 
+def test_a_preview_marks_nothing_where_a_script_did_not_append(page: Page, tmp_path: Path) -> None:
+    submit(page, [write(tmp_path, "swapped.txt", b"input")], "-text")
+    row = job(page, "swapped.txt")
+    expect_status(row, "SUCCEEDED")
+    headers = {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Expose-Headers": "Content-Range",
+        "Content-Range": "bytes 0-9/10",
+    }
+    page.route(
+        re.compile("/output/"),
+        lambda route: route.fulfill(status=206, headers=headers, body="-textINPUT"),
+    )
+    row.locator(".peek").click()
+    expect(row.locator(".preview pre")).to_have_text("-textINPUT")
+    expect(row.locator(".preview mark")).to_be_empty()
+
+
 def test_a_removed_job_stays_removed_and_the_others_stay(page: Page, tmp_path: Path) -> None:
     submit(page, [write(tmp_path, name) for name in ("kept.txt", "gone.txt")], "y")
     for name in ("kept.txt", "gone.txt"):
