@@ -265,7 +265,7 @@ def check_file_size(size: object, max_file_bytes: int) -> None:
     if size is None:
         return
     if isinstance(size, bool) or not isinstance(size, int) or size < 0:
-        raise InvalidInput(f"file_size must be a whole number of bytes, not {size!r}")
+        raise InvalidInput(f"file_size must be a whole number of bytes, not {size!r:.50}")
     if size > max_file_bytes:
         raise FileTooLarge(
             f"the file has {size} bytes; the limit is {max_file_bytes}: choose a smaller file"

@@ -15,6 +15,8 @@ import threading
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
+import jobs
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,7 +29,8 @@ TRY_AGAIN = 75
 """EX_TEMPFAIL of sysexits.h."""
 
 MAX_LOG_BYTES = 10 * 1024 * 1024
-TAIL_BYTES = 2000
+TAIL_BYTES = jobs.MAX_ERROR_CHARACTERS - 200
+"""Of stderr, at the end of a reason: what stands before it must not be cut off."""
 PIPE_SECONDS = 2.0
 """How long a process that the script left behind can hold its output open."""
 

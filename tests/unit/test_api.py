@@ -137,6 +137,7 @@ def test_answers_are_not_cached(http: Any) -> None:
         ({"file_name": "a.txt", "input_text": "\ud800"}, "surrogate"),
         ({"file_name": "\ud800.txt", "input_text": ""}, "surrogate"),
         ({"file_name": "a.txt", "input_text": "", "file_size": "big"}, "whole number"),
+        ({"file_name": "a.txt", "input_text": "", "file_size": "9" * 100_000}, "whole number"),
         ({"file_name": "a.txt", "input_text": "", "file_size": True}, "whole number"),
         ({"file_name": "a.txt", "input_text": "", "file_size": -1}, "whole number"),
         ([], "must be a JSON object"),
@@ -155,6 +156,7 @@ def test_a_bad_request_is_refused_in_words_and_leaves_no_record(
     assert answer.status_code == 400
     assert answer.json_body["Code"] == "BadRequestError"
     assert words in answer.json_body["Message"]
+    assert len(answer.json_body["Message"]) < 200
     assert dynamodb.scan(TableName=TABLE)["Count"] == 0
 
 

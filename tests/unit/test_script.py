@@ -13,6 +13,7 @@ import pytest
 import script
 from machine import Stop
 
+import jobs
 from tests.conftest import ROOT
 
 APPEND = ROOT / "ec2_userdata" / "append.sh"
@@ -74,8 +75,10 @@ def test_append_fails_without_an_input(files: script.Files) -> None:
 
 
 def test_a_script_that_fails_gives_its_code_and_the_end_of_its_stderr(files: script.Files) -> None:
-    with pytest.raises(script.ScriptFailed, match=r"(?s)exited with 3: .*last words$"):
+    with pytest.raises(script.ScriptFailed, match=r"(?s)exited with 3: .*last words$") as failed:
         run(files, "seq 9999 >&2; echo last words >&2; exit 3")
+    told = f"gave up after 3 tries: {failed.value}"
+    assert len(told) <= jobs.MAX_ERROR_CHARACTERS, "the record would lose the beginning"
 
 
 def test_a_script_that_exits_with_75_wants_another_try(files: script.Files) -> None:
