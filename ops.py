@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import boto3
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
 import jobs
 
@@ -48,8 +48,7 @@ def find_target() -> Target:
     """
     table, queue_url = os.environ.get(jobs.Env.TABLE), os.environ.get(jobs.Env.QUEUE_URL)
     if not table or not queue_url:
-        outputs = _stack_outputs()
-        table, queue_url = str(outputs["table"]), str(outputs["queue_url"])
+        table, queue_url = _stack_outputs()
     return Target(
         table=jobs.JobTable(boto3.client("dynamodb"), table),
         queue_url=queue_url,
@@ -58,7 +57,7 @@ def find_target() -> Target:
     )
 
 
-def _stack_outputs() -> dict[str, Any]:
+def _stack_outputs() -> tuple[str, str]:
     try:
         done = subprocess.run(
             ["pulumi", "stack", "output", "--json"], check=True, capture_output=True, text=True
@@ -69,8 +68,14 @@ def _stack_outputs() -> dict[str, Any]:
         ) from None
     except subprocess.CalledProcessError as error:
         raise OperationFailed(f"pulumi names no stack: {error.stderr.strip()}") from None
-    outputs: dict[str, Any] = json.loads(done.stdout)
-    return outputs
+    outputs = json.loads(done.stdout)
+    try:
+        return str(outputs["table"]), str(outputs["queue_url"])
+    except KeyError as missing:
+        raise OperationFailed(
+            f"the stack that pulumi has selected has no output {missing}: deploy it with pulumi up,"
+            " or choose another with pulumi stack select"
+        ) from None
 
 
 def list_jobs(target: Target) -> None:
@@ -110,6 +115,7 @@ def requeue_all(target: Target, ids: Sequence[str], *, failed: bool) -> None:
 
     :raises OperationFailed: after all others are done, for those that could not be.
     """
+    ids = list(dict.fromkeys(ids))  # named twice, a job is still to be announced once
     if failed:
         found = [
             job for job in target.table.scan_unfinished_and_failed() if job.status == jobs.FAILED
@@ -123,6 +129,8 @@ def requeue_all(target: Target, ids: Sequence[str], *, failed: bool) -> None:
             requeue(target, job)
         except OperationFailed as problem:
             problems.append(str(problem))
+        except (BotoCoreError, ClientError) as error:
+            problems.append(f"{job.id}: perhaps it was not announced, requeue it again: {error}")
     if problems:
         raise OperationFailed("\n".join(problems))
 
@@ -130,7 +138,29 @@ def requeue_all(target: Target, ids: Sequence[str], *, failed: bool) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Run one command; return the exit code."""
     for stream in (sys.stdout, sys.stderr):  # a name may have letters that a terminal has not
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    options = _parse(arguments)
+    try:
+        _run(options)
+    except OperationFailed as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except (BotoCoreError, ClientError) as error:
+        print(
+            f"AWS was not reached, or refused: {error} (name the stack's account and region"
+            " in AWS_PROFILE and AWS_DEFAULT_REGION)",
+            file=sys.stderr,
+        )
+        return 1
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python would complain about what is left at its end:
+        # https://docs.python.org/3/library/signal.html#note-on-sigpipe
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -142,16 +172,15 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     if options.command == "requeue" and bool(options.ids) == options.failed:
         parser.error("name either jobs to requeue, or --failed")
-    try:
-        target = find_target()
-        if options.command == "list":
-            list_jobs(target)
-        else:
-            requeue_all(target, options.ids, failed=options.failed)
-    except OperationFailed as problem:
-        print(problem, file=sys.stderr)
-        return 1
-    return 0
+    return options
+
+
+def _run(options: argparse.Namespace) -> None:
+    target = find_target()
+    if options.command == "list":
+        list_jobs(target)
+    else:
+        requeue_all(target, options.ids, failed=options.failed)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import os
+import sys
+from typing import TYPE_CHECKING, Any
 
 import boto3
 import pytest
@@ -11,6 +13,9 @@ import pytest
 import jobs
 import ops
 from tests.conftest import BUCKET, TABLE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -101,13 +106,86 @@ def test_without_a_stack_the_tool_says_what_to_set(
     assert jobs.Env.TABLE in capsys.readouterr().err
 
 
-def test_names_come_from_the_stack_that_pulumi_has_selected(
-    queue_url: str, table: jobs.JobTable, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
-    outputs = json.dumps({"table": TABLE, "queue_url": queue_url})
-    pulumi = tmp_path / "pulumi"
-    pulumi.write_text(f"#!/bin/sh\necho '{outputs}'\n")
+def select(outputs: dict[str, str], monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Have a ``pulumi`` on the PATH that has selected a stack with these outputs."""
+    pulumi = folder / "pulumi"
+    pulumi.write_text(f"#!/bin/sh\necho '{json.dumps(outputs)}'\n")
     pulumi.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv(jobs.Env.TABLE)
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv(jobs.Env.TABLE, raising=False)
+
+
+def test_names_come_from_the_stack_that_pulumi_has_selected(
+    queue_url: str, table: jobs.JobTable, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    select({"table": TABLE, "queue_url": queue_url}, monkeypatch, tmp_path)
     assert ops.main(["list"]) == 0
+
+
+def test_a_stack_that_was_never_deployed_is_one_clear_message(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    select({}, monkeypatch, tmp_path)
+    assert ops.main(["list"]) == 1
+    assert "has no output 'table': deploy it with pulumi up" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        (jobs.Env.TABLE, TABLE, "must specify a region"),
+        ("AWS_PROFILE", "nobody", "(nobody) could not be found"),
+    ],
+)
+def test_what_aws_refuses_is_one_clear_message(
+    queue_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    value: str,
+    words: str,
+) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+    monkeypatch.setenv(name, value)
+    assert ops.main(["list"]) == 1
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+
+
+def test_a_table_that_is_not_there_is_one_clear_message(
+    queue_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(jobs.Env.TABLE, "AnotherTable")
+    assert ops.main(["list"]) == 1
+    assert "ResourceNotFoundException" in capsys.readouterr().err
+
+
+def test_a_job_that_could_not_be_announced_is_named(
+    queue_url: str,
+    table: jobs.JobTable,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = failed(table)
+    monkeypatch.setenv(jobs.Env.QUEUE_URL, queue_url + "-gone")
+    assert ops.main(["requeue", "--failed"]) == 1
+    assert f"{job.id}: perhaps it was not announced" in capsys.readouterr().err
+
+
+def test_a_job_named_twice_is_announced_once(queue_url: str, table: jobs.JobTable) -> None:
+    job = failed(table)
+    assert ops.main(["requeue", job.id, job.id]) == 0
+    assert len(messages(queue_url)) == 1
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(
+    queue_url: str, table: jobs.JobTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        assert ops.main(["list"]) == 1
