@@ -1,8 +1,8 @@
 """The operator's tool: see the jobs that wait or failed, and send them round again.
 
-    python ops.py list                 every job that is not done, the oldest first
-    python ops.py requeue ID [ID ...]  these jobs once more, with all their tries
-    python ops.py requeue --failed     all that failed
+    .venv/bin/python ops.py list                 every job that is not done, the oldest first
+    .venv/bin/python ops.py requeue ID [ID ...]  these jobs once more, with all their tries
+    .venv/bin/python ops.py requeue --failed     all that failed
 
 It reads table and queue from ``pulumi stack output``, or from ADDENDUM_TABLE and
 ADDENDUM_QUEUE_URL, and uses your own AWS credentials.

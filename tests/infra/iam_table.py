@@ -1,6 +1,6 @@
 """Writes ``docs/iam.md`` from the policies that the program declares.
 
-``python -m tests.infra.iam_table`` does so; a test holds that it has been done.
+``.venv/bin/python -m tests.infra.iam_table`` does so; a test holds that it has been done.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ PAGE = ROOT / "docs" / "iam.md"
 HEAD = """\
 # Who may do what
 
-Written from the code by `python -m tests.infra.iam_table`; a test holds that it is up to date.
+Written from the code by `.venv/bin/python -m tests.infra.iam_table`, and held up to date by a test.
 The policies themselves, with the reasons, are functions in `infra/policies.py`.
 Names stand for this stack's own resources. An asterisk as the whole resource means that AWS's
 authorization table has no resource for the action.

@@ -15,7 +15,7 @@ OPERATIONS = (ROOT / "docs/operations.md").read_text()
 
 
 def test_the_iam_table_is_what_the_program_declares(declared: Run) -> None:
-    """If not: python -m tests.infra.iam_table"""
+    """If not: .venv/bin/python -m tests.infra.iam_table"""
     assert iam_table.PAGE.read_text() == iam_table.page(declared)
 
 
