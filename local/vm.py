@@ -25,6 +25,7 @@ from local.cage import Cage
 from local.child import SYSTEM_PATH
 from local.loop import Loop
 from local.metadata import Identity, MetadataService
+from local.scratch import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,9 +72,9 @@ class Machine:
         """Kill all of it at once, and free its disk but for its log."""
         self.cage.kill()
         self.metadata.stop()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, PermissionError):  # not yet; a closed folder
             (self.root / _BOOT_LOG).rename(self.folder / _BOOT_LOG)
-        shutil.rmtree(self.root)
+        remove_tree(self.root)
 
 
 class Host:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,8 +12,22 @@ from local.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from local.account import Account
+
+
+NOBODY = 65534
+
+
+@pytest.fixture
+def home(open_folder: Path) -> Iterator[Path]:
+    """A folder of an ordinary user, who we are meanwhile: nothing is closed to root."""
+    user = os.getuid() or NOBODY
+    os.chown(open_folder, user, -1)
+    os.seteuid(user)
+    yield open_folder
+    os.seteuid(os.getuid())
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,14 @@ import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import create_autospec
 
 import psutil
 import pytest
 
 import jobs
+from local.cage import Cage
+from local.metadata import MetadataService
 from local.vm import Host, Machine
 from local.waiting import wait_until
 
@@ -180,6 +183,17 @@ def test_a_killed_machine_is_terminated_and_never_boots_again(fleet: Fleet) -> N
     fleet.await_end(machine)
     another = fleet.launch("sleep 600")
     assert fleet.host.machines() == [another]
+
+
+@pytest.mark.parametrize("closed", ["root", "root/job"])
+def test_a_machine_whose_script_closed_a_folder_ends_like_any_other(
+    home: Path, closed: str
+) -> None:
+    (home / "root" / "job" / "inner").mkdir(parents=True)
+    (home / closed).chmod(0)
+    metadata, cage = (create_autospec(part, instance=True) for part in (MetadataService, Cage))
+    Machine("i-1", home, metadata, cage).end()
+    assert list(home.iterdir()) == []
 
 
 def test_a_spot_notice_is_followed_by_the_end(fleet: Fleet) -> None:
