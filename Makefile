@@ -40,13 +40,18 @@ clean:
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
-$(BIN)/python:
+# Either missing or a link to a Python that is gone: what depends on it is made anew.
+$(BIN)/python: ;
+
+# --clear, because what is there may be what an interrupted or refused run left, without pip.
+$(VENV)/venv.stamp: $(BIN)/python
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Addendum needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1)." \
 	         "Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
 
-$(VENV)/run.stamp: $(BIN)/python requirements.txt requirements-local.txt constraints.txt ec2_userdata/requirements.txt
+$(VENV)/run.stamp: $(VENV)/venv.stamp requirements.txt requirements-local.txt constraints.txt ec2_userdata/requirements.txt
 	@echo "Installing what 'make run' needs into $(VENV) (once, about a minute)"
 	@$(PIP) install -r requirements-local.txt
 	@$(BIN)/python -m infra.bundle
