@@ -80,9 +80,9 @@ def own_settings(project: Path) -> Mapping[str, Any]:
     if not stack_file.is_file():
         return {}
     try:
-        settings: Mapping[str, Any] = (yaml.safe_load(stack_file.read_text()) or {})["config"]
-        return dict(settings)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        stack = yaml.safe_load(stack_file.read_text()) or {}
+        return dict(stack.get("config") or {})
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         raise DeployError(
             f"{stack_file.name} must be a stack's settings, as pulumi config set --stack {STACK}"
             f" writes them: {error!r}"

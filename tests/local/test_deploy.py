@@ -101,7 +101,13 @@ def test_the_developers_own_settings_are_those_of_the_local_stack(tmp_path: Path
     assert own_settings(tmp_path) == {"addendum:max_instances": 1}
 
 
-@pytest.mark.parametrize("text", ["", "{", "config: 1", "- a"])
+@pytest.mark.parametrize("text", ["", "# later", "encryptionsalt: v1", "config:"])
+def test_a_stack_that_sets_nothing_has_no_settings(tmp_path: Path, text: str) -> None:
+    (tmp_path / "Pulumi.local.yaml").write_text(text)
+    assert own_settings(tmp_path) == {}
+
+
+@pytest.mark.parametrize("text", ["{", "config: 1", "- a", "a"])
 def test_settings_that_are_none_are_one_clear_message(tmp_path: Path, text: str) -> None:
     (tmp_path / "Pulumi.local.yaml").write_text(text)
     with pytest.raises(DeployError, match=r"Pulumi\.local\.yaml must be a stack's settings"):
