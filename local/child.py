@@ -72,10 +72,16 @@ class ServerProcess:
         self._cage.kill()
 
 
-def free_port() -> int:
-    """Return a loopback port that nothing listens on just now."""
+def free_port(wish: int = 0) -> int:
+    """Return a loopback port that nothing listens on just now: ``wish``, if it can be had."""
     with socket.socket() as probe:
-        probe.bind((HOST, 0))
+        # As servers do, since closed connections hold a port for a minute:
+        # https://man7.org/linux/man-pages/man7/socket.7.html
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, wish))
+        except (OSError, OverflowError):  # in use, or over 65535
+            probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
         return port
 

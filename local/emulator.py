@@ -24,11 +24,12 @@ class Emulator:
     ``access_log`` is the file that says what its IAM allowed and refused to whom.
 
     :param scratch: an existing folder for its log and its functions' code.
+    :param port: where it listens, if that can be had; else, and for 0, on any free port.
     :raises StartError: if it ends, or is not ready in time.
     """
 
-    def __init__(self, scratch: Path, region: str) -> None:
-        port = free_port()
+    def __init__(self, scratch: Path, region: str, port: int = 0) -> None:
+        port = free_port(port)
         root = new_root()
         self.access_log = scratch / "access.log"
         self.process = ServerProcess(

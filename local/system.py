@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_REGION = "us-east-1"
+EMULATOR_OFFSET = 10_000
+"""How far the emulator's port is from the front's: not next to it, where others start theirs."""
 
 
 class PartEnded(Exception):
@@ -41,7 +43,8 @@ class LocalSystem:
     the decisions of its IAM, ``deployment`` what the Pulumi program made, ``host`` runs
     the virtual machines.
 
-    :param port: the front's port; 0 for any free one.
+    :param port: the front's port; 0 for any free one. The emulator's is 10,000 above it, if
+        that can be had, since a page that is open still uploads there after a restart.
     :param config: configuration over the defaults, as ``{"addendum:max_instances": 1}``.
     :param say: takes each line of progress and narration.
     :raises PortUnavailable: if the port cannot be had.
@@ -115,7 +118,9 @@ class LocalSystem:
 
     def _start_emulator(self, stack: contextlib.ExitStack, scratch: Path) -> None:
         self._say("Starting the AWS emulator ...")
-        self._emulator = Emulator(scratch, self._config.get("aws:region", DEFAULT_REGION))
+        region = self._config.get("aws:region", DEFAULT_REGION)
+        port = self._port + EMULATOR_OFFSET if self._port else 0
+        self._emulator = Emulator(scratch, region, port)
         stack.callback(self._emulator.stop)
         self.account = self._emulator.account
         self.access_log = self._emulator.access_log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,20 @@ def start(folder: Path, *command: str) -> ServerProcess:
         port=port,
         health="/",
     )
+
+
+def test_a_port_that_one_wishes_for_is_had_again_as_soon_as_it_is_left() -> None:
+    wish = free_port()
+    with socket.create_server(("127.0.0.1", wish)) as server:
+        assert free_port(wish) != wish
+        with socket.create_connection(("127.0.0.1", wish)) as client:
+            server.accept()[0].close()  # who closes first keeps the port for a minute
+            assert client.recv(1) == b""
+    assert free_port(wish) == wish
+
+
+def test_a_port_that_cannot_be_is_any_other() -> None:
+    assert 0 < free_port(65536) < 65536
 
 
 def test_it_is_there_once_it_answers(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from local.child import free_port
-from local.system import PROJECT
+from local.system import EMULATOR_OFFSET, PROJECT
 from local.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -114,6 +114,17 @@ def test_a_part_that_dies_ends_its_own_system_and_ctrl_c_the_other(start: Start)
     assert second.alive() == []
     assert list(second.temporary.iterdir()) == []
     socket.create_server(("127.0.0.1", ports[1])).close()
+
+
+def test_a_page_that_is_open_can_upload_after_a_restart_on_its_port(start: Start) -> None:
+    def had(*ports: int) -> bool:
+        return all(free_port(port) == port for port in ports)
+
+    port = next(one for one in range(20_000, 30_000) if had(one, one + EMULATOR_OFFSET))
+    start(str(port)).until_it_says("Ready: ")
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
+        policy = page.headers["Content-Security-Policy"]
+    assert f"http://127.0.0.1:{port + EMULATOR_OFFSET}" in policy
 
 
 def test_a_port_in_use_is_one_message_before_anything_starts(start: Start) -> None:
