@@ -138,6 +138,7 @@ def load(project_file: Path = Path("Pulumi.yaml")) -> Settings:
     for key, value in values.items():
         _check(key, value, *_RULES.get(key, _ANYTHING))
     _check_together(values)
+    values["script"] = Path(values["script"])
     groups: dict[str, Any] = {name: _pick(kind, values) for name, kind in _GROUPS.items()}
     return _pick(Settings, {**values, **groups})
 
@@ -153,7 +154,7 @@ def _refuse_unknown_keys(declared: Mapping[str, Any]) -> None:
         if namespace == NAMESPACE and name not in declared:
             near = difflib.get_close_matches(name, declared, 1)
             raise SettingsError(
-                f"{key} is no setting{f'; is {near[0]} meant?' if near else ''}. Pulumi.yaml lists"
+                f"{key} is no setting{f'; is {near[0]} meant?' if near else '.'} Pulumi.yaml lists"
                 f" them all. Remove it with: pulumi config rm {key}"
             )
 
@@ -161,9 +162,7 @@ def _refuse_unknown_keys(declared: Mapping[str, Any]) -> None:
 def _typed(key: str, text: str | None, declaration: Mapping[str, Any]) -> Any:
     kind = declaration["type"]
     value = declaration["default"] if text is None else _TYPES[kind](key, text)
-    if kind == "array":
-        return tuple(value)
-    return Path(value) if key == "script" else value
+    return tuple(value) if kind == "array" else value
 
 
 def _boolean(key: str, text: str) -> bool:
@@ -206,7 +205,6 @@ _TYPES: Mapping[str, Callable[[str, str], Any]] = {
 def _check(key: str, value: Any, holds: Callable[[Any], object], rule: str) -> None:
     if not holds(value):
         shown = list(value) if isinstance(value, tuple) else value
-        shown = str(value) if isinstance(value, Path) else shown
         raise SettingsError(
             f"{NAMESPACE}:{key} is {json.dumps(shown)}; it {rule}."
             f" Change it with: pulumi config set {NAMESPACE}:{key} ..."
@@ -232,7 +230,10 @@ _RULES: Mapping[str, tuple[Callable[[Any], object], str]] = {
     ),
     "max_file_bytes": _between(1, 5 * 2**30),
     "retention_days": _between(1, 13),
-    "script": (Path.is_file, "must be the path of a file, relative to Pulumi.yaml"),
+    "script": (
+        lambda value: Path(value).is_file(),
+        "must be the path of a file: absolute, or relative to the folder of Pulumi.yaml",
+    ),
     "backlog_per_instance": _between(1, 1000),
     "max_instances": _between(1, 1000),
     "instance_types": (

@@ -147,6 +147,7 @@ WRONG = [
     ("retention_days", 0, "from 1 to 13"),
     ("retention_days", 14, "from 1 to 13"),
     ("script", "ec2_userdata/nothing.sh", "path of a file"),
+    ("script", "", "absolute, or relative to the folder"),
     ("backlog_per_instance", 0, "from 1 to 1000"),
     ("fresh_vm_per_job", "yes", "true or false"),
     ("max_instances", 0, "from 1 to 1000"),
@@ -194,8 +195,10 @@ def test_no_key_is_without_a_wrong_value() -> None:
 
 
 def test_a_key_that_does_not_exist_is_one_clear_error() -> None:
-    with pytest.raises(settings.SettingsError, match="is max_instances meant"):
+    with pytest.raises(settings.SettingsError, match=r"; is max_instances meant\? Pulumi\.yaml"):
         _load({"max_instance": 3})
+    with pytest.raises(settings.SettingsError, match=r"color is no setting\. Pulumi\.yaml"):
+        _load({"color": "red"})
 
 
 def test_nothing_is_created_when_a_value_is_wrong() -> None:
