@@ -9,6 +9,7 @@ wrong, or a machine is left. Visibility timeout and reconciler are as they are s
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import sys
@@ -160,10 +161,20 @@ class Soak:
 
 def main() -> int:
     """Run the soak for MINUTES; return the exit code."""
-    minutes = float(os.environ.get("MINUTES", "5"))
+    minutes = _minutes(os.environ.get("MINUTES", "5"))
     config = {"addendum:idle_seconds": 5, "addendum:script": "tests/drills/slow.sh"}
     with LocalSystem(config=config) as system:
         return 0 if Soak(system).run(minutes * 60) else 1
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0
+    if not 0 < minutes < math.inf:
+        sys.exit(f"MINUTES is {text!r}; it must be a number above 0, as in MINUTES=60 make soak")
+    return minutes
 
 
 if __name__ == "__main__":
