@@ -128,15 +128,16 @@ class _FrontHandler(Handler):
         return found
 
     def _forward(self) -> None:
-        length = self.headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+        length = self.body_length
+        is_url = self.path.isascii() and self.path.isprintable()
+        if "Transfer-Encoding" in self.headers or length is None or not is_url:
             self.close_connection = True
             self._refuse(gateway.BAD_REQUEST)
-        elif int(length) > MAX_BODY_BYTES:
+        elif length > MAX_BODY_BYTES:
             self.discard_body()
             self._refuse(gateway.TOO_LARGE)
         else:
-            self._exchange(self.rfile.read(int(length)))
+            self._exchange(self.rfile.read(length))
 
     def _exchange(self, body: bytes) -> None:
         """Ask the API and pass its answer on, with errors worded as declared."""
@@ -145,13 +146,17 @@ class _FrontHandler(Handler):
         except (OSError, http.client.HTTPException):
             self._refuse(gateway.NO_ANSWER)
             return
-        unknown_path = gateway.NO_SUCH_ROUTE.message.encode() in answer
-        if status == HTTPStatus.METHOD_NOT_ALLOWED or (
-            status == HTTPStatus.FORBIDDEN and unknown_path
-        ):
+        if self._is_no_such_route(status, answer):
             self._refuse(gateway.NO_SUCH_ROUTE)
         else:
             self._send(status, answer, headers)
+
+    def _is_no_such_route(self, status: HTTPStatus, answer: bytes) -> bool:
+        """Whether API Gateway, unlike ``chalice local``, would say only that of this request."""
+        if self.command == "OPTIONS" or status == HTTPStatus.METHOD_NOT_ALLOWED:
+            return True  # the API declares no OPTIONS, which `chalice local` answers by itself
+        said = self.command == "HEAD" or gateway.NO_SUCH_ROUTE.message.encode() in answer
+        return said and status == HTTPStatus.FORBIDDEN
 
     def _ask_api(self, body: bytes) -> tuple[HTTPStatus, dict[str, str], bytes]:
         # API Gateway hands over text: what is no UTF-8 becomes replacement characters.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _POLL_SECONDS = 0.05
 _IDLE_SECONDS = 60
 _DISCARD_BYTES = 64 * 1024 * 1024
+_LENGTH_DIGITS = 20
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -26,6 +27,12 @@ class Handler(BaseHTTPRequestHandler):
     server_version = "addendum"
     sys_version = ""
     timeout = _IDLE_SECONDS
+
+    @property
+    def body_length(self) -> int | None:
+        """How many bytes the body has by its header, or None if that is no sensible number."""
+        length = self.headers.get("Content-Length", "0")
+        return int(length) if length.isdecimal() and len(length) < _LENGTH_DIGITS else None
 
     def answer(
         self, status: HTTPStatus, body: bytes = b"", headers: Mapping[str, str] | None = None
@@ -47,8 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def discard_body(self) -> None:
         """Read a body that nobody wants: a client that still sends sees no answer."""
-        length = self.headers.get("Content-Length", "")
-        left = min(int(length), _DISCARD_BYTES) if length.isdecimal() else 0
+        left = min(self.body_length or 0, _DISCARD_BYTES)
         while left > 0 and (chunk := self.rfile.read(min(left, 65536))):
             left -= len(chunk)
         self.close_connection = True

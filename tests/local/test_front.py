@@ -62,7 +62,7 @@ class EchoHandler(Handler):
         }
         self.answer(HTTPStatus.CREATED, json.dumps(asked).encode(), {"X-Answer": "yes"})
 
-    do_GET = do_POST = do_PATCH = do_DELETE = _echo  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PATCH = do_DELETE = do_OPTIONS = _echo  # noqa: N815
 
 
 @pytest.fixture(scope="module")
@@ -118,6 +118,16 @@ def ask(
     result = answer.status, answer.headers, answer.read()
     connection.close()
     return result
+
+
+def status_of(front: Front, request: bytes) -> int:
+    """Send what no client library would and return the status."""
+    with socket.create_connection(("127.0.0.1", front.server_port), timeout=10) as connection:
+        connection.sendall(request + b"\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        answer = http.client.HTTPResponse(connection)
+        answer.begin()
+        answer.close()
+        return answer.status
 
 
 def test_the_page_comes_as_it_was_uploaded(front: Front) -> None:
@@ -181,6 +191,29 @@ def test_a_method_unknown_to_a_path_is_answered_as_an_unknown_path(front: Front)
     status, _, body = ask(front, "DELETE", "/api/read-only")
     assert status == 404
     assert json.loads(body) == {"Code": "NotFoundError", "Message": "Missing Authentication Token"}
+
+
+def test_head_of_an_unknown_path_is_not_found_either(front: Front) -> None:
+    assert ask(front, "HEAD", "/api/unknown")[0] == 404
+
+
+def test_options_are_no_method_of_the_api(front: Front) -> None:
+    assert ask(front, "OPTIONS", "/api/files")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GET /api/files?ids=é HTTP/1.1", "GET /api/files?ids=\x01 HTTP/1.1"]
+)
+def test_what_is_no_url_is_a_bad_request(front: Front, request_line: str) -> None:
+    assert status_of(front, request_line.encode()) == 400
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/files", 400), ("/", 405)])
+def test_a_length_that_is_no_sensible_number_is_refused(
+    front: Front, path: str, status: int
+) -> None:
+    request = f"POST {path} HTTP/1.1\r\nContent-Length: {'9' * 5000}"
+    assert status_of(front, request.encode()) == status
 
 
 def test_a_body_over_ten_megabytes_is_refused(front: Front) -> None:
