@@ -8,6 +8,11 @@ started in sessions of their own) stay its descendants and are found too:
 https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html
 Elsewhere it finds the living descendants and the command's process group.
 
+A cage that is itself killed with SIGKILL cannot do that. Then we kill, once we call
+``kill``, what is left of its session: the command and all that it started, but for
+what made a session of its own (a job's script) or is another user's. Should we be
+killed too before that, all of it runs on.
+
 The file runs as a script of its own, without this package.
 """
 
@@ -84,7 +89,8 @@ class Cage:
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the cage is gone already
             self._process.stdin.close()
-        self._process.wait(_KILL_SECONDS)
+        if self._process.wait(_KILL_SECONDS) == -signal.SIGKILL:  # it had no time to do so
+            _kill_session(self.pid)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -92,7 +98,7 @@ def main(arguments: Sequence[str]) -> None:
     linger = arguments[0] == _LINGER
     command = arguments[1:] if linger else arguments
     _become_subreaper()
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
     signal.signal(signal.SIGTERM, lambda *_: _end(child, 128 + signal.SIGTERM))
     lifeline = threading.Thread(target=_watch_lifeline, args=(child,), daemon=True)
     lifeline.start()
@@ -100,6 +106,13 @@ def main(arguments: Sequence[str]) -> None:
     if linger:
         lifeline.join()
     _end(child, code if code >= 0 else 128 - code)
+
+
+def _kill_session(session: int) -> None:
+    for pid in psutil.pids():
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; another user's
+            if os.getsid(pid) == session:
+                os.kill(pid, signal.SIGKILL)
 
 
 def _become_subreaper() -> None:

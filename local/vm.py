@@ -145,7 +145,11 @@ class Host:
 
     def _cut_power(self) -> None:
         now = time.time()
-        due = [key for key, machine in self._machines.items() if machine.powers_off_at <= now]
+        due = [
+            key
+            for key, machine in self._machines.items()
+            if machine.powers_off_at <= now or not machine.cage.running
+        ]
         for instance_id in due:
             self._end(instance_id)
         if due:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from local.emulator import Emulator
@@ -18,6 +20,15 @@ if TYPE_CHECKING:
 
 
 NOBODY = 65534
+
+
+def names_below(pid: int) -> list[str]:
+    """Return the sorted names of all that descends from a process and lives long enough."""
+    names = []
+    for process in psutil.Process(pid).children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            names.append(process.name())
+    return sorted(names)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import pytest
 
 from local.cage import Cage
 from local.waiting import wait_until
+from tests.local.conftest import names_below
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {"PATH": os.environ["PATH"]}
@@ -61,7 +62,7 @@ def family_of(pid: int, folder: Path) -> list[psutil.Process]:
     """Wait for the daemon and both sleepers; return all that descends from ``pid``."""
 
     def complete() -> bool:
-        names = [process.name() for process in psutil.Process(pid).children(recursive=True)]
+        names = names_below(pid)
         return (folder / "daemon").exists() and names.count("sleep") == 2
 
     wait_until(complete, seconds=10, what="the family's start")
@@ -113,6 +114,16 @@ def test_a_lingering_cage_keeps_what_its_command_leaves_behind(tmp_path: Path) -
     assert cage.running
     cage.kill()
     assert all_gone(family)
+
+
+def test_what_a_killed_cage_held_is_killed_by_its_parent(tmp_path: Path) -> None:
+    cage = caged("(sleep 600 & sleep 600; exit) & wait", tmp_path)
+    children = psutil.Process(cage.pid).children
+    wait_until(lambda: len(children(recursive=True)) == 4, seconds=10, what="the family's start")
+    family = children(recursive=True)
+    os.kill(cage.pid, signal.SIGKILL)
+    cage.kill()
+    wait_until(lambda: all_gone(family), seconds=5, what="the end of the family")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import create_autospec
@@ -17,6 +18,7 @@ from local.cage import Cage
 from local.metadata import MetadataService
 from local.vm import Host, Machine
 from local.waiting import wait_until
+from tests.local.conftest import names_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -123,11 +125,6 @@ def fleet(
     assert host.loop.error is None
 
 
-def children(machine: Machine) -> list[str]:
-    found = psutil.Process(machine.pid).children(recursive=True)
-    return sorted(process.name() for process in found)
-
-
 def test_a_machine_sees_its_own_world_and_nothing_of_ours(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,9 +158,19 @@ def test_a_power_off_terminates_the_instance_and_kills_what_runs(fleet: Fleet) -
     assert fleet.host.log(machine.instance_id) == "bye\n"
 
 
+def test_a_machine_whose_cage_is_killed_has_lost_its_power(fleet: Fleet) -> None:
+    machine = fleet.launch("sleep 600; exit")
+    wait_until(lambda: names_below(machine.pid) == ["bash", "sleep"], seconds=10, what="the boot")
+    family = psutil.Process(machine.pid).children(recursive=True)
+    os.kill(machine.pid, signal.SIGKILL)
+    fleet.await_end(machine)
+    psutil.wait_procs(family, timeout=5)
+    assert not any(process.is_running() for process in family)
+
+
 def test_a_machine_without_power_off_runs_on_until_the_armed_one(fleet: Fleet) -> None:
     machine = fleet.launch("shutdown -h +60; setsid sleep 600 & exit 1")
-    wait_until(lambda: children(machine) == ["sleep"], seconds=10, what="the script's end")
+    wait_until(lambda: names_below(machine.pid) == ["sleep"], seconds=10, what="the script's end")
     assert fleet.state(machine) == "running"
     (machine.folder / "power-off-at").write_text("1")
     fleet.await_end(machine)
@@ -177,7 +184,9 @@ def test_terminating_an_instance_kills_its_machine(fleet: Fleet) -> None:
 
 def test_a_killed_machine_is_terminated_and_never_boots_again(fleet: Fleet) -> None:
     machine = fleet.launch("echo once; setsid sleep 600 & sleep 600")
-    wait_until(lambda: children(machine) == ["bash", "sleep", "sleep"], seconds=10, what="boot")
+    wait_until(
+        lambda: names_below(machine.pid) == ["bash", "sleep", "sleep"], seconds=10, what="boot"
+    )
     fleet.host.kill(machine.instance_id)
     assert fleet.is_gone(machine)
     fleet.await_end(machine)
