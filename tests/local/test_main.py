@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from local.child import free_port
-from local.system import EMULATOR_OFFSET, PROJECT
+from local.child import StartError, free_port
+from local.system import EMULATOR_OFFSET, PROJECT, LocalSystem
 from local.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -116,15 +116,22 @@ def test_a_part_that_dies_ends_its_own_system_and_ctrl_c_the_other(start: Start)
     socket.create_server(("127.0.0.1", ports[1])).close()
 
 
-def test_a_page_that_is_open_can_upload_after_a_restart_on_its_port(start: Start) -> None:
-    def had(*ports: int) -> bool:
-        return all(free_port(port) == port for port in ports)
+def test_a_page_that_is_open_can_upload_after_a_restart_on_its_port(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its policy names the emulator's port, which has to be the same again."""
+    asked: list[int] = []
 
-    port = next(one for one in range(20_000, 30_000) if had(one, one + EMULATOR_OFFSET))
-    start(str(port)).until_it_says("Ready: ")
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/") as page:
-        policy = page.headers["Content-Security-Policy"]
-    assert f"http://127.0.0.1:{port + EMULATOR_OFFSET}" in policy
+    def emulator(_scratch: Path, _region: str, port: int) -> None:
+        asked.append(port)
+        raise StartError
+
+    monkeypatch.setattr("local.system.Emulator", emulator)
+    port = free_port()
+    for one in (port, 0):
+        with pytest.raises(StartError), LocalSystem(port=one):
+            pass
+    assert asked == [port + EMULATOR_OFFSET, 0]
 
 
 def test_a_port_in_use_is_one_message_before_anything_starts(start: Start) -> None:
